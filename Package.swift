@@ -1,0 +1,68 @@
+// swift-tools-version: 6.2
+// The one build definition: CMake and the Makefile call SwiftPM. Layers as in docs/architecture.md: arrows point down only.
+import PackageDescription
+
+// One kernel source, built once per instruction-set level through folders of symlinks; `KernelTable` picks a level at run time.
+#if arch(x86_64)
+let levels: [(name: String, flags: [String])] = [
+  ("V2", ["-march=x86-64-v2"]),
+  ("V3", ["-march=x86-64-v3"]),
+  ("V4", ["-march=x86-64-v4"]),
+  ("V4X", ["-march=x86-64-v4", "-mavx512vnni", "-mavx512bf16"]),
+]
+#else
+let levels: [(name: String, flags: [String])] = [("NEON", [])]
+#endif
+
+let kernels: [Target] = levels.map { level in
+  .target(
+    name: "Kernels\(level.name)", dependencies: ["CShims"],
+    swiftSettings: [
+      .define("ISA_\(level.name)"),
+      .unsafeFlags(["-Ounchecked"] + level.flags.flatMap { ["-Xcc", $0] }),
+    ])
+}
+
+let exportMap = Context.packageDirectory + "/abi/tamis.map"
+
+let package = Package(
+  name: "tamis",
+  products: [
+    .library(name: "tamis", type: .dynamic, targets: ["TamisABI"]),
+    .library(name: "Tamis", targets: ["Tamis"]),
+    .executable(name: "tamis-cli", targets: ["tamis-cli"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+  ],
+  targets: kernels + [
+    .target(name: "CTamis", path: "include", publicHeadersPath: "."),
+    .target(
+      name: "CShims", cSettings: [.define("_GNU_SOURCE")],
+      linkerSettings: [.linkedLibrary("zstd"), .linkedLibrary("m"), .linkedLibrary("dl")]),
+    .target(
+      name: "TamisCore",
+      dependencies: ["CShims"] + levels.map { .target(name: "Kernels\($0.name)") }),
+    .target(
+      name: "TamisDevice", dependencies: ["TamisCore", "CShims"],
+      exclude: ["OpenCL/Kernels"]),
+    .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
+    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention"]),
+    .target(
+      name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"],
+      linkerSettings: [
+        .unsafeFlags(
+          [
+            "-static-stdlib", "-Xlinker", "--gc-sections", "-Xlinker", "--version-script=\(exportMap)",
+            "-Xlinker", "-soname=libtamis.so.0", "-Xclang-linker", "-static-libstdc++", "-Xclang-linker", "-static-libgcc",
+          ], .when(platforms: [.linux], configuration: .release))
+      ]),
+    .executableTarget(
+      name: "tamis-cli",
+      dependencies: ["Tamis", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Sources/tamis"),
+    .testTarget(name: "TamisCoreTests", dependencies: ["TamisCore", "CShims"]),
+    .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore"]),
+    .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),
+  ]
+)

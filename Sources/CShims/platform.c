@@ -1,0 +1,34 @@
+#include "tamis_platform.h"
+
+#include <linux/futex.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#if __has_include("generated/commit.h")
+#include "generated/commit.h"
+#else
+#define TAMIS_COMMIT "unknown"
+#endif
+
+static _Thread_local char last_error[1024];
+
+void ts_set_last_error(const char *text, size_t length) {
+  if (length >= sizeof last_error) length = sizeof last_error - 1;
+  memcpy(last_error, text, length);
+  last_error[length] = 0;
+}
+
+const char *ts_get_last_error(void) { return last_error; }
+
+void ts_futex_wait(uint32_t *word, uint32_t expected) {
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+void ts_futex_wake_all(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0); }
+
+const char *ts_build_commit(void) { return TAMIS_COMMIT; }
+const char *ts_build_compiler(void) { return "clang " __clang_version__; }
+const char *ts_zstd_version(void) { return ZSTD_versionString(); }

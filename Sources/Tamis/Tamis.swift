@@ -1,0 +1,3 @@
+@_exported import TamisCore
+@_exported import TamisDevice
+@_exported import TamisAttention

@@ -1,0 +1,113 @@
+public import TamisCore
+
+/// A compute device: the handful of operations that every method is made of. Domains hold a `Backend` and never ask which.
+/// The CPU backend is the oracle of the others.
+///
+/// Not thread-safe: the context's lock serialises calls. Shapes, dtypes and sizes are validated before they come here; what
+/// a backend throws is what the device says (`device`, `outOfMemory`, `unsupported`), or `cancelled`.
+public protocol Backend: AnyObject {
+  var name: String { get }
+  /// Threads one call may use, the caller's included.
+  var threads: Int { get }
+
+  // MARK: tensors in host memory
+
+  /// Exact attention over tensors [heads, n, d]: `tamis_attention` for one batch element.
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView, lse: TensorView?,
+    progress: Progress?
+  ) throws(TamisError)
+
+  // MARK: KV caches
+
+  func makeStore(_ layout: KVLayout) throws(TamisError) -> any KVStore
+  func makeScores() -> any TokenScores
+  func makeSelection() -> any TokenSelection
+
+  /// Score: the vote of every candidate token for the query q' ([qHeads][headDim] f32, rotated already) against un-rotated
+  /// keys, without the softmax scale. NaN logits count as -inf; infinite ones as the largest finite number.
+  func score(
+    query: UnsafePointer<Float>, qHeads: Int, over keys: CachedKeys, candidates: Range<Int>, rule: VoteRule,
+    into scores: any TokenScores
+  ) throws(TamisError)
+
+  /// Spend: the k best of the scored candidates, ascending, as token indices. Ties go to the lower index; NaN is -inf.
+  func select(_ k: Int, from scores: any TokenScores, into selection: any TokenSelection) throws(TamisError)
+
+  /// Use: attention of the last c tokens of the sequence, q [qHeads, c, headDim], over `tokens`. Query i stands at
+  /// keys.count - c + i and sees the listed tokens up to its own. out [qHeads, c, headDim], lse [qHeads, c].
+  func attend(
+    q: TensorView, over keys: CachedKeys, tokens: AttendedTokens, rule: AttentionRule, out: TensorView, lse: TensorView?
+  ) throws(TamisError)
+}
+
+/// Called with the share done; returns whether to go on.
+public typealias Progress = (Double) -> Bool
+
+/// Which keys of a tensor a query may see.
+public struct DenseMask: Sendable {
+  public var causal: Bool
+  /// Position of query 0 among the keys; may be negative.
+  public var queryOffset: Int
+  /// The plain form through OpenBLAS (sgemm, softmax, sgemm): the reference of the tiled form.
+  public var blas: Bool
+  /// Forbids bf16 products.
+  public var f32Products: Bool
+
+  public init(causal: Bool, queryOffset: Int, blas: Bool = false, f32Products: Bool = false) {
+    self.causal = causal
+    self.queryOffset = queryOffset
+    self.blas = blas
+    self.f32Products = f32Products
+  }
+}
+
+/// One layer of one sequence, as a device sees it.
+public struct CachedKeys {
+  public var store: any KVStore
+  public var layer: Int
+  /// Page of tokens [i * pageTokens, (i+1) * pageTokens). Host memory, valid during the call.
+  public var pages: UnsafePointer<Int32>
+  /// Tokens N that this call may see; the rest of the last page is not read.
+  public var count: Int
+
+  public init(store: any KVStore, layer: Int, pages: UnsafePointer<Int32>, count: Int) {
+    self.store = store
+    self.layer = layer
+    self.pages = pages
+    self.count = count
+  }
+}
+
+/// Scores of candidate tokens, where the device keeps them. Grows; reused from call to call.
+public protocol TokenScores: AnyObject {
+  /// The tokens of the last `score`.
+  var candidates: Range<Int> { get }
+  /// Copies candidates.count scores.
+  func read(into host: UnsafeMutablePointer<Float>) throws(TamisError)
+}
+
+/// Ascending token indices, where the device keeps them. Grows; reused from call to call.
+public protocol TokenSelection: AnyObject {
+  var count: Int { get }
+  func read(into host: UnsafeMutablePointer<Int32>) throws(TamisError)
+  func assign(_ tokens: UnsafePointer<Int32>, count: Int) throws(TamisError)
+}
+
+/// The list a query attends: [0, sinks) ++ selected ++ recent, ascending and unique. `selected` may be nil.
+public struct AttendedTokens {
+  public var sinks: Int
+  public var selected: (any TokenSelection)?
+  public var recent: Range<Int>
+
+  public init(sinks: Int, selected: (any TokenSelection)?, recent: Range<Int>) {
+    self.sinks = sinks
+    self.selected = selected
+    self.recent = recent
+  }
+
+  /// Every token of a sequence of n.
+  public static func all(_ n: Int) -> AttendedTokens { AttendedTokens(sinks: 0, selected: nil, recent: 0..<n) }
+
+  public var count: Int { sinks + (selected?.count ?? 0) + recent.count }
+}

@@ -1,0 +1,23 @@
+/* tamis: token selection for long-context language models.
+ *
+ * This header and the ones it includes are the reference manual of libtamis.
+ * They compile as C99 and as C++11. Nothing unprefixed is declared: every name begins with tamis_ or TAMIS_.
+ *
+ *   core.h        status codes, last error, version, context, tensor views
+ *   attention.h   exact attention over tensors, merge of partial results
+ *   kv_cache.h    paged KV cache, sequences, fork, snapshots
+ *   retrieval.h   which cached tokens a query needs, and attention over them
+ *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
+ *   weights.h     safetensors files, memory-mapped
+ */
+#ifndef TAMIS_H
+#define TAMIS_H
+
+#include "tamis/core.h"
+#include "tamis/attention.h"
+#include "tamis/kv_cache.h"
+#include "tamis/retrieval.h"
+#include "tamis/ops.h"
+#include "tamis/weights.h"
+
+#endif /* TAMIS_H */
