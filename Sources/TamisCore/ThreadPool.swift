@@ -17,7 +17,8 @@ public final class ThreadPool: @unchecked Sendable {
   private let words: UnsafeMutablePointer<UInt32>
   private let next: UnsafeMutablePointer<Int64>
   private var tasks = 0
-  private var body: UnsafeRawPointer?
+  private var body: Body?
+  private var context: UnsafeRawPointer?
   private var threads: [pthread_t] = []
   private static let spins = 4000
 
@@ -62,6 +63,9 @@ public final class ThreadPool: @unchecked Sendable {
     threads = []
   }
 
+  /// A region's work as a plain function and its context: what costs no allocation.
+  public typealias Body = @convention(c) (_ context: UnsafeRawPointer, _ task: Int, _ worker: Int) -> Void
+
   /// Runs `body(task, worker)` for every task in 0..<tasks and returns when all are done. `worker` is in 0..<count and
   /// names scratch memory. Regions do not nest; one region at a time per pool (the context's lock sees to it).
   public func run(_ tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
@@ -71,32 +75,45 @@ public final class ThreadPool: @unchecked Sendable {
     }
     withoutActuallyEscaping(body) { body in
       withUnsafePointer(to: body) { pointer in
-        self.tasks = tasks
-        self.body = UnsafeRawPointer(pointer)
-        next.pointee = 0
-        ts_store_u32(words + Word.arrived, 0)
-        _ = ts_add_u32(words + Word.generation, 1)
-        ts_futex_wake_all(words + Word.generation)
-        drain(worker: 0)
-        let others = UInt32(count - 1)
-        var spins = 0
-        while true {
-          let arrived = ts_load_u32(words + Word.arrived)
-          if arrived == others { break }
-          spins += 1
-          if spins < Self.spins { ts_cpu_relax() } else { ts_futex_wait(words + Word.arrived, arrived) }
+        run(tasks, pointer) { context, task, worker in
+          context.assumingMemoryBound(to: ((Int, Int) -> Void).self).pointee(task, worker)
         }
       }
     }
   }
 
+  /// The same for a function and its context; allocates nothing (a closure costs two small allocations a region).
+  public func run(_ tasks: Int, _ context: UnsafeRawPointer, _ body: Body) {
+    if tasks <= 1 || count == 1 {
+      for task in 0..<max(tasks, 0) { body(context, task, 0) }
+      return
+    }
+    self.tasks = tasks
+    self.body = body
+    self.context = context
+    next.pointee = 0
+    ts_store_u32(words + Word.arrived, 0)
+    _ = ts_add_u32(words + Word.generation, 1)
+    ts_futex_wake_all(words + Word.generation)
+    drain(worker: 0)
+    let others = UInt32(count - 1)
+    var spins = 0
+    while true {
+      let arrived = ts_load_u32(words + Word.arrived)
+      if arrived == others { break }
+      spins += 1
+      if spins < Self.spins { ts_cpu_relax() } else { ts_futex_wait(words + Word.arrived, arrived) }
+    }
+  }
+
   private func drain(worker: Int) {
-    let body = self.body!.assumingMemoryBound(to: ((Int, Int) -> Void).self)
+    let body = self.body!
+    let context = self.context!
     let tasks = self.tasks
     while true {
       let task = Int(ts_add_i64(next, 1))
       if task >= tasks { return }
-      body.pointee(task, worker)
+      body(context, task, worker)
     }
   }
 
