@@ -80,12 +80,31 @@ extension CPUBackend {
     while done < total {
       let n = min(step, total - done)
       let first = done
-      pool.run(n) { task, worker in work.run(first + task, workers[worker]) }
+      let region = Region(work: work, workers: workers, first: first)
+      withUnsafePointer(to: region) {
+        pool.run(n, $0) { context, task, worker in
+          let region = context.assumingMemoryBound(to: Region.self)
+          region.pointee.work.run(region.pointee.first + task, region.pointee.workers[worker])
+        }
+      }
       done += n
       if let progress, !progress(Double(done) / Double(total)) { throw TamisError(.cancelled, "progress returned 0") }
     }
     if work.parts > 1 {
-      pool.run(work.kvHeads * work.queryGroups) { task, worker in work.merge(task, workers[worker]) }
+      let region = Region(work: work, workers: workers, first: 0)
+      withUnsafePointer(to: region) {
+        pool.run(work.kvHeads * work.queryGroups, $0) { context, task, worker in
+          let region = context.assumingMemoryBound(to: Region.self)
+          region.pointee.work.merge(task, region.pointee.workers[worker])
+        }
+      }
     }
   }
+}
+
+/// What a parallel region of attention needs, where a plain function can find it.
+private struct Region {
+  let work: SplitAttention
+  let workers: [Scratch]
+  let first: Int
 }

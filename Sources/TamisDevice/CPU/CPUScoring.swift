@@ -174,12 +174,21 @@ extension CPUBackend {
     let c = shared.take(Float.self, blocks * qHeads)
     switch rule.kind {
     case .soft:
-      pool.run(blocks) { b, worker in
-        work.logits(b, workers[worker])
-        work.exponentials(b, m, sum)
+      let region = Region(work: work, workers: workers, m: m, sum: sum, c: c, votes: scores.votes)
+      withUnsafePointer(to: region) {
+        pool.run(blocks, $0) { context, b, worker in
+          let region = context.assumingMemoryBound(to: Region.self)
+          region.pointee.work.logits(b, region.pointee.workers[worker])
+          region.pointee.work.exponentials(b, region.pointee.m, region.pointee.sum)
+        }
       }
       work.weights(m, sum, c)
-      pool.run(blocks) { b, _ in work.vote(b, c + b * qHeads, scores.votes) }
+      withUnsafePointer(to: region) {
+        pool.run(blocks, $0) { context, b, _ in
+          let region = context.assumingMemoryBound(to: Region.self)
+          region.pointee.work.vote(b, region.pointee.c + b * region.pointee.work.qHeads, region.pointee.votes)
+        }
+      }
     case .topK:
       for h in 0..<qHeads { c[h] = 1 }
       pool.run(blocks) { b, worker in
@@ -217,4 +226,14 @@ extension CPUBackend {
     _ = TopK.select(
       scores.votes, count: n, k: k, offset: scores.candidates.lowerBound, into: selection.tokens, kernels: kernels)
   }
+}
+
+/// What a parallel region of scoring needs, where a plain function can find it.
+private struct Region {
+  let work: Scoring
+  let workers: [Scratch]
+  let m: UnsafeMutablePointer<Float>
+  let sum: UnsafeMutablePointer<Float>
+  let c: UnsafeMutablePointer<Float>
+  let votes: UnsafeMutablePointer<Float>
 }
