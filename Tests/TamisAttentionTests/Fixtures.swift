@@ -1,20 +1,23 @@
+import Synchronization
 import Tamis
 import Testing
 
-/// A tensor that owns its memory, f32 row-major unless told otherwise.
+/// A tensor with memory of its own, f32 row-major unless told otherwise. The memory stays until the tests end: a view does not
+/// keep its tensor alive.
 final class Tensor {
   let view: TensorView
   let count: Int
   private let memory: UnsafeMutableRawPointer
+  private static let kept = Mutex<[UInt]>([])
 
   init(_ shape: [Int], _ dtype: DType = .f32, stride: [Int]? = nil, elements: Int? = nil) {
     count = elements ?? shape.reduce(1, *)
     memory = .allocate(byteCount: max(count, 1) * dtype.size, alignment: 64)
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: max(count, 1) * dtype.size)
     view = TensorView(memory, dtype, shape: shape, stride: stride)
+    let address = UInt(bitPattern: memory)
+    Self.kept.withLock { $0.append(address) }
   }
-
-  deinit { memory.deallocate() }
 
   var floats: UnsafeMutableBufferPointer<Float> {
     UnsafeMutableBufferPointer(start: memory.assumingMemoryBound(to: Float.self), count: count)
