@@ -49,8 +49,13 @@ import Testing
     }
     for offset in [Int.max, 5] {
       #expect(try attend(offset, causal: true, window: 0).0.floats.elementsEqual(attend(0, causal: false, window: 0).0.floats))
-      #expect(try attend(offset, causal: true, window: Int.max).0.floats.elementsEqual(attend(0, causal: false, window: 0).0.floats))
     }
+    // Key j is in the window when j - i > offset - window.
+    let afterOwn = try attend(1, causal: false, window: 1).0
+    #expect(!afterOwn.floats.elementsEqual(try attend(0, causal: false, window: 0).0.floats))
+    #expect(try attend(Int.max, causal: true, window: Int.max).0.floats.elementsEqual(afterOwn.floats))
+    #expect(try attend(0, causal: false, window: Int.max).0.floats.elementsEqual(attend(0, causal: false, window: 0).0.floats))
+    #expect(try attend(Int.min, causal: false, window: Int.max).0.floats.elementsEqual(attend(0, causal: false, window: 0).0.floats))
     #expect(try attend(Int.max, causal: true, window: 3).1.floats.allSatisfy { $0 == -.infinity })
   }
 

@@ -146,7 +146,7 @@ import Testing
   @Test func everyFlippedByteIsNoticed() throws {
     try damage { bytes, check in
       for i in bytes.indices {
-        for flip in [UInt8(1), 0x80, 0xff] {
+        for flip in [UInt8(1), 0x80] {
           var damaged = bytes
           damaged[i] ^= flip
           try check(damaged, "byte \(i) xor \(flip)")

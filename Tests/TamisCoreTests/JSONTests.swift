@@ -5,7 +5,7 @@ import Testing
   private func parse(_ text: String, maxDepth: Int = 64) -> JSON? { parse(Array(text.utf8), maxDepth: maxDepth) }
   private func parse(_ bytes: [UInt8], maxDepth: Int = 64) -> JSON? {
     bytes.withUnsafeBytes { raw in
-      do {
+      do throws(TamisError) {
         return try JSON(raw, maxDepth: maxDepth)
       } catch {
         #expect(error.status == .format && error.message.contains("byte"))

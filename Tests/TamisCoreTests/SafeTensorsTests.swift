@@ -25,7 +25,7 @@ import Glibc
   }
 
   private func status(_ bytes: [UInt8]) -> Status? {
-    do {
+    do throws(TamisError) {
       _ = try open(bytes)
       return nil
     } catch {
@@ -61,7 +61,7 @@ import Glibc
     #expect(try weights.tensor("h").dtype == .f16)
     #expect(try weights.tensor("q").data.assumingMemoryBound(to: Int8.self)[2] == -1)
     #expect(throws: TamisError.self) { try weights.tensor("none") }
-    do { _ = try weights.tensor("u") } catch {
+    do throws(TamisError) { _ = try weights.tensor("u") } catch {
       #expect(error.status == .unsupported && error.message.contains("U8"))
     }
   }
@@ -131,16 +131,16 @@ import Glibc
 
   @Test func filesThatAreNone() {
     #expect(throws: TamisError.self) { try SafeTensors(path: "/nowhere/at/all") }
-    do { _ = try SafeTensors(path: "/nowhere/at/all") } catch { #expect(error.status == .notFound) }
-    do { _ = try SafeTensors(path: "/tmp") } catch { #expect(error.status == .format) }
-    do { _ = try SafeTensors(path: "/dev/zero") } catch { #expect(error.status == .format) }
-    do { _ = try SafeTensors(path: "") } catch { #expect(error.status == .invalidArgument) }
+    do throws(TamisError) { _ = try SafeTensors(path: "/nowhere/at/all") } catch { #expect(error.status == .notFound) }
+    do throws(TamisError) { _ = try SafeTensors(path: "/tmp") } catch { #expect(error.status == .format) }
+    do throws(TamisError) { _ = try SafeTensors(path: "/dev/zero") } catch { #expect(error.status == .format) }
+    do throws(TamisError) { _ = try SafeTensors(path: "") } catch { #expect(error.status == .invalidArgument) }
   }
 
   @Test func unalignedDataIsNamed() throws {
     let header = #"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}}"#
     let weights = try open(file(header, data: [0, 0, 0, 0, 0]))
-    do {
+    do throws(TamisError) {
       _ = try weights.tensor("b")
       Issue.record("an unaligned view")
     } catch { #expect(error.status == .unsupported) }
