@@ -26,7 +26,7 @@ namespace {
 using namespace haystack;
 
 struct Options {
-  std::string model = "Models/haystack", text, json, device = "cpu", dtype = "f32";
+  std::string model = "Models/haystack", text, json, device = "cpu", dtype = "f32", scoring = "none";
   std::vector<std::int64_t> lengths{512, 1024, 2048, 4096, 8192, 16384};
   std::vector<std::string> methods{"dense", "streaming", "tokenselect"};
   std::vector<int> chunks{16, 32, 64, 128};
@@ -41,6 +41,7 @@ struct Options {
 const std::map<std::string, tamis_method> kMethods{
     {"dense", TAMIS_SELECT_DENSE}, {"streaming", TAMIS_SELECT_STREAMING}, {"tokenselect", TAMIS_SELECT_TOKENSELECT}};
 const std::map<std::string, tamis_dtype> kDtypes{{"f32", TAMIS_F32}, {"f16", TAMIS_F16}, {"bf16", TAMIS_BF16}, {"i8", TAMIS_I8}};
+const std::map<std::string, tamis_dtype> kScoring{{"none", -1}, {"bf16", TAMIS_BF16}, {"i8", TAMIS_I8}};
 
 void declare(CLI::App &app, Options &o) {
   app.option_defaults()->always_capture_default();
@@ -61,6 +62,7 @@ void declare(CLI::App &app, Options &o) {
   app.add_option("--threads", o.threads, "threads of the library; 0: all cores")->check(CLI::Range(0, 1024));
   app.add_option("--seed", o.seed, "same seed, same haystacks");
   app.add_option("--dtype", o.dtype, "KV cache: f32, f16, bf16 or i8")->check(CLI::IsMember(kDtypes));
+  app.add_option("--scoring", o.scoring, "second copy of the keys for scoring: none, bf16 or i8")->check(CLI::IsMember(kScoring));
   app.add_option("--device", o.device, "cpu or opencl")->check(CLI::IsMember({"cpu", "opencl"}));
   app.add_option("--json", o.json, "also write the results to this file")->always_capture_default(false);
   app.add_flag("--markdown", o.markdown, "print Markdown tables");
@@ -94,11 +96,10 @@ tamis::Context make_context(const Options &o) {
 
 Settings settings(const Options &o, tamis_method method) { return {method, o.sinks, o.top_k, o.recent, o.chunk, o.pool, o.similarity}; }
 
-void write_json(const Options &o, const std::string &device, const std::vector<Cell> &methods, const std::vector<Cell> &chunks) {
-  nlohmann::ordered_json json{{"device", device}, {"dtype", o.dtype}, {"threads", o.threads}, {"seed", o.seed}};
+void write_json(std::ofstream &file, const Options &o, const std::string &device, const std::vector<Cell> &methods, const std::vector<Cell> &chunks) {
+  nlohmann::ordered_json json{{"device", device}, {"dtype", o.dtype}, {"scoring", o.scoring}, {"threads", o.threads}, {"seed", o.seed}};
   for (const Cell &cell : methods) json["methods"].push_back(to_json(cell));
   for (const Cell &cell : chunks) json["chunks"].push_back(to_json(cell));
-  std::ofstream file(o.json);
   file << json.dump(1) << '\n';
   if (!file.flush()) throw std::runtime_error(o.json + ": cannot be written");
 }
@@ -109,6 +110,9 @@ void run(const Options &o) {
   // this model's products are too small to share between threads, and OpenBLAS's own would spin against the library's
   openblas_set_num_threads(1);
 
+  std::ofstream json;
+  if (!o.json.empty()) json.open(o.json);  // before the work, not after it
+  if (!o.json.empty() && !json) throw std::runtime_error(o.json + ": cannot be written");
   const tamis::Context context = make_context(o);
   Model model(context, o.model);
   const HaystackMaker maker = make_haystacks(o);
@@ -116,7 +120,7 @@ void run(const Options &o) {
   const auto note = [terminal](const std::string &line) {
     if (terminal) std::cerr << "\r\x1b[K" << line << std::flush;
   };
-  Experiment experiment{context, model, maker, o.trials, o.needles, o.seed, kDtypes.at(o.dtype), note};
+  Experiment experiment{context, model, maker, o.trials, o.needles, o.seed, kDtypes.at(o.dtype), kScoring.at(o.scoring), note};
 
   std::vector<Cell> methods, chunks;
   for (const std::int64_t length : o.lengths)
@@ -136,6 +140,7 @@ void run(const Options &o) {
   std::cout << "Exact answers to needles in real text; the model was trained on " << model.config().trained_length << " tokens.\n"
             << device << ", " << context.threads() << (context.threads() == 1 ? " thread" : " threads") << ", " << o.dtype << " cache, seed " << o.seed
             << ". TokenSelect: " << o.sinks << " sinks + " << o.top_k << " selected + " << o.recent << " recent, chunks of " << o.chunk;
+  if (o.scoring != "none") std::cout << ", scored on " << o.scoring << " keys";
   if (o.pool > 1) std::cout << ", votes pooled over " << o.pool;
   std::cout << "; StreamingLLM: " << o.sinks << " sinks + " << o.top_k + o.recent << " recent.\n\n";
   print_methods(std::cout, methods, style);
@@ -146,7 +151,7 @@ void run(const Options &o) {
     print_chunks(std::cout, chunks, style);
   }
   std::cout << std::flush;
-  if (!o.json.empty()) write_json(o, device, methods, chunks);
+  if (!o.json.empty()) write_json(json, o, device, methods, chunks);
 }
 
 }  // namespace

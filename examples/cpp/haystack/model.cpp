@@ -110,12 +110,13 @@ Model::Model(const tamis::Context &context, const std::string &folder) : config_
   logits_.resize(static_cast<std::size_t>(c.vocab));
 }
 
-tamis::KVCache Model::make_cache(const tamis::Context &context, std::int64_t max_tokens, tamis_dtype dtype) const {
+tamis::KVCache Model::make_cache(const tamis::Context &context, std::int64_t max_tokens, tamis_dtype dtype, tamis_dtype scoring_copy) const {
   auto options = tamis::defaults<tamis_kv_options>();
   options.layers = static_cast<std::int32_t>(config_.layers);
   options.kv_heads = static_cast<std::int32_t>(config_.kv_heads);
   options.head_dim = static_cast<std::int32_t>(config_.head_dim);
   options.dtype = dtype;
+  options.scoring_copy = scoring_copy;
   options.max_tokens = max_tokens;
   options.rope.style = TAMIS_ROPE_HALF;
   options.rope.base = config_.rope_theta;

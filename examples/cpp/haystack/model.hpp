@@ -28,7 +28,7 @@ class Model {
   const Config &config() const { return config_; }
 
   /// A cache for this model: un-rotated keys, and the RoPE rule by which attention rotates them.
-  tamis::KVCache make_cache(const tamis::Context &context, std::int64_t max_tokens, tamis_dtype dtype) const;
+  tamis::KVCache make_cache(const tamis::Context &context, std::int64_t max_tokens, tamis_dtype dtype, tamis_dtype scoring_copy) const;
 
   /// Appends `ids` to the sequence, each layer attending through `selector`. Returns the logits [vocab] after the last one;
   /// they stay valid until the next call.

@@ -141,7 +141,7 @@ Cell run_cell(Experiment &experiment, std::int64_t length, const Settings &setti
   std::mt19937_64 random(experiment.seed * 1000003 + static_cast<std::uint64_t>(length));
   const int haystacks = (experiment.trials + experiment.needles - 1) / experiment.needles;
   // a fork copies the last page when it appends, and may open one more
-  tamis::KVCache cache = experiment.model.make_cache(experiment.context, length + 3 * 64, experiment.dtype);
+  tamis::KVCache cache = experiment.model.make_cache(experiment.context, length + 3 * 64, experiment.dtype, experiment.scoring_copy);
   tamis::Selector selector(cache, options);
   for (; cell.haystacks < haystacks; ++cell.haystacks) {
     experiment.note(std::to_string(length) + " tokens, " + method_name(settings.method) + ": haystack " + std::to_string(cell.haystacks + 1) + " of " +

@@ -75,7 +75,7 @@ struct Experiment {
   const HaystackMaker &maker;
   int trials, needles;  // questions per cell, rounded up to whole haystacks of `needles` questions
   std::uint64_t seed;
-  tamis_dtype dtype;
+  tamis_dtype dtype, scoring_copy;  // of the cache; scoring_copy as in tamis_kv_options
   std::function<void(const std::string &)> note;  // told what is being done
 };
 
