@@ -7,7 +7,9 @@ let badInput = ExitCode(2)
 
 /// Says the sentence on standard error and gives the exit status to throw.
 func failure(_ sentence: String, _ code: ExitCode = badInput) -> ExitCode {
-  fputs("tamis: \(sentence)\n", stderr)
+  // by descriptor: Swift 6 will not touch the C variable stderr
+  let line = Array("tamis: \(sentence)\n".utf8)
+  _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
   return code
 }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Tamis
 
 @main
 struct TamisCommand: ParsableCommand {
