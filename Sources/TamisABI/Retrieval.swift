@@ -3,7 +3,7 @@ import CTamis
 import Tamis
 
 extension tamis_selector_options: VersionedStruct {
-  static var firstSize: Int { 80 }
+  static var firstSize: Int { 72 }
   static var defaults: Self {
     Self(
       struct_size: currentSize, method: TAMIS_SELECT_TOKENSELECT, q_heads: 0, n_sink: 128, n_recent: 512, top_k: 2048,
