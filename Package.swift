@@ -63,6 +63,8 @@ let package = Package(
       name: "tamis-cli",
       dependencies: ["Tamis", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/tamis"),
+    .executableTarget(
+      name: "tamis-bench-decode", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/decode"),
     .testTarget(name: "TamisCoreTests", dependencies: ["TamisCore", "CShims"]),
     .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore"]),
     .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),

@@ -35,7 +35,7 @@ public final class Context: @unchecked Sendable {
     self.log = log
     self.logLevel = logLevel
     switch device {
-    case .cpu: throw TamisError(.unsupported, "device: CPU backend not linked")
+    case .cpu: backend = try CPUBackend(threads: resolved)
     case .openCL: throw TamisError(.noDevice, "device: no OpenCL device")
     }
     mutex = .allocate(capacity: 1)
