@@ -50,7 +50,7 @@ static void test_overflow(tamis_context *c) {
   BAD("from->stride[0]", from.stride[0] = INT64_MIN);
   BAD("from->stride[0]", from.stride[0] = INT64_MAX / 4);
   BAD("from->stride[0]", from.stride[0] = INT64_MAX / 16);
-  BAD("from->", from.stride[0] = -(int64_t)1 << 50);
+  BAD("from->", from.stride[0] = -((int64_t)1 << 50));
   BAD("from->", (from.stride[0] = INT64_MAX / 32, from.stride[1] = INT64_MAX / 32));
   BAD("from->data", from.data = (void *)(uintptr_t)0xfffffffffffffff0u);
   BAD("too many elements",
