@@ -47,7 +47,7 @@ let package = Package(
       name: "TamisDevice", dependencies: ["TamisCore", "CShims"],
       exclude: ["OpenCL/Kernels"]),
     .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
-    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention"]),
+    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "CShims"]),
     .target(
       name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"],
       linkerSettings: [

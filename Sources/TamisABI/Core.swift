@@ -32,7 +32,6 @@ private func statusName(_ status: tamis_status) -> StaticString {
 
 // MARK: version
 
-let libraryVersion: StaticString = "0.1.0"
 
 @c @implementation public func tamis_version() -> UnsafePointer<CChar>! {
   libraryVersion.utf8Start.withMemoryRebound(to: CChar.self, capacity: 1) { $0 }
@@ -45,7 +44,7 @@ let libraryVersion: StaticString = "0.1.0"
 @c @implementation public func tamis_build_info(
   _ buffer: UnsafeMutablePointer<CChar>!, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>!
 ) -> tamis_status {
-  status { () throws(TamisError) in try write(BuildInfo.json, to: buffer, capacity, needed) }
+  status { () throws(TamisError) in try write(BuildInfo.report.text, to: buffer, capacity, needed) }
 }
 
 // MARK: tensors

@@ -1,5 +1,5 @@
 /// As much of JSON as `tamis_build_info` writes.
-enum JSON {
+public enum JSON: Sendable {
   case null
   case bool(Bool)
   case number(Int)
@@ -7,10 +7,10 @@ enum JSON {
   case array([JSON])
   case object([(key: String, value: JSON)])
 
-  static func strings(_ values: [String]) -> JSON { .array(values.map(JSON.string)) }
-  static func optional(_ value: String?) -> JSON { value.map(JSON.string) ?? .null }
+  public static func strings(_ values: [String]) -> JSON { .array(values.map(JSON.string)) }
+  public static func optional(_ value: String?) -> JSON { value.map(JSON.string) ?? .null }
 
-  var text: String {
+  public var text: String {
     switch self {
     case .null: "null"
     case .bool(let value): value ? "true" : "false"

@@ -1,9 +1,12 @@
 import CShims
-import Tamis
+import TamisCore
+
+/// The version of this library: `tamis_version`, and TAMIS_VERSION_* of the headers.
+public let libraryVersion: StaticString = "0.1.0"
 
 /// What `tamis_build_info` tells: this build, and what it found on this machine.
-enum BuildInfo {
-  static var json: String {
+public enum BuildInfo {
+  public static var report: JSON {
     JSON.object([
       ("version", .string("\(libraryVersion)")),
       ("commit", .string(string(ts_build_commit()))),
@@ -19,7 +22,7 @@ enum BuildInfo {
       ("openblas", openBLAS()),
       ("zstd", .string(string(ts_zstd_version()))),
       ("opencl", openCL()),
-    ]).text
+    ])
   }
 
   private static func string(_ text: UnsafePointer<CChar>?) -> String { text.map { String(cString: $0) } ?? "" }
