@@ -234,7 +234,7 @@ static void call_attend(input *in) {
       int32_t list[64];
       const uint32_t count = below(in, 64);
       for (uint32_t i = 0; i < count; i++) list[i] = chance(in, 16) ? wild32(in) : (int32_t)i;
-      judged(tamis_attend_tokens(selector, s, layer, maybe(in, &q), chance(in, 16) ? NULL : list, chance(in, 16) ? -5 : count,
+      judged(tamis_attend_tokens(selector, s, layer, maybe(in, &q), chance(in, 16) ? NULL : list, chance(in, 16) ? -5 : (int64_t)count,
                                  maybe(in, &out), chance(in, 2) ? NULL : &lse, &stats));
       break;
     }
@@ -264,7 +264,7 @@ static void call_attention(input *in) {
   o.window = chance(in, 2) ? wild(in) : 0;
   o.scale = wild_float(in);
   o.softcap = wild_float(in);
-  o.compute = chance(in, 8) ? wild32(in) : (tamis_compute)below(in, 2);
+  o.compute = chance(in, 8) ? wild32(in) : (tamis_compute)below(in, 3);
   if (chance(in, 4)) o.key0_bias = (const float *)address(in, 4 * MAX_ELEMENTS);
   if (chance(in, 2)) o.progress = go_on, o.progress_user = &calls;
   judged(tamis_attention(a_context(in), chance(in, 8) ? NULL : &o, maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out),
