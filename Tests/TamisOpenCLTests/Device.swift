@@ -123,3 +123,14 @@ func stored(_ row: [Float], _ dtype: DType) -> [Float] {
 func stored(_ values: [Float], rows d: Int, _ dtype: DType) -> [Float] {
   Swift.stride(from: 0, to: values.count, by: d).flatMap { stored(Array(values[$0..<($0 + d)]), dtype) }
 }
+
+/// [a][b][d] to [b][a][d].
+func swapped(_ x: [Float], _ a: Int, _ b: Int, _ d: Int) -> [Float] {
+  var y = [Float](repeating: 0, count: x.count)
+  for i in 0..<a {
+    for j in 0..<b {
+      for e in 0..<d { y[(j * a + i) * d + e] = x[(i * b + j) * d + e] }
+    }
+  }
+  return y
+}

@@ -15,10 +15,9 @@ extension OpenCLBackend {
 
   /// Which of them each query sees, and where both stand.
   private struct Placement {
-    var causal: Bool
-    /// Token at which query 0 stands.
-    var firstQuery: Int
-    /// Its position for the rotation.
+    /// Query i sees tokens after + i < j <= through + i.
+    var through, after: Int
+    /// Position of query 0 for the rotation.
     var firstPosition: Int
     var compact: Bool
   }
@@ -38,11 +37,15 @@ extension OpenCLBackend {
       dtype: k.dtype, headDim: k.shape[2], kvHeads: k.shape[0], keys: keys, values: values, keyScales: keyScales,
       valueScales: valueScales, frames: table, pageTokens: max(n, 1), tokens: n, selected: table, sinks: 0, selectedCount: 0,
       recent: 0, places: n)
-    // Beyond every key on either side one offset is as good as another.
+    // Beyond every key on either side one bound is as good as another, and these fit the kernels' 32 bits.
     let reach = n + q.shape[1] + 1
-    let first = rule.rope.isNone ? min(max(mask.queryOffset, -reach), reach + max(0, rule.window)) : mask.queryOffset
+    func bound(_ token: Int) -> Int { min(max(token, -reach), reach) }
+    let (after, overflow) = mask.queryOffset.subtractingReportingOverflow(rule.window)
     try run(
-      q, source, rule, Placement(causal: mask.causal, firstQuery: first, firstPosition: first, compact: false), out, lse, progress)
+      q, source, rule,
+      Placement(
+        through: mask.causal ? bound(mask.queryOffset) : reach, after: rule.window <= 0 || overflow ? -reach : bound(after),
+        firstPosition: mask.queryOffset, compact: false), out, lse, progress)
   }
 
   public func attend(
@@ -67,8 +70,10 @@ extension OpenCLBackend {
       recent: tokens.recent.lowerBound, places: places)
     let compact = rule.positions == .compact
     let c = q.shape[1]
+    let first = keys.count - c
     let placement = Placement(
-      causal: true, firstQuery: keys.count - c, firstPosition: (compact ? places : keys.count) - c, compact: compact)
+      through: first, after: rule.window <= 0 || rule.window > keys.count ? -c - 1 : first - rule.window,
+      firstPosition: (compact ? places : keys.count) - c, compact: compact)
     try run(q, source, rule, placement, out, lse, nil)
   }
 
@@ -92,14 +97,12 @@ extension OpenCLBackend {
       bias = try biases.reserve(heads * 4)
       try bias.write(biasValues, bytes: heads * 4)
     }
-    // A window longer than everything is none.
-    let window = rule.window > 0 && rule.window <= source.places + c + abs(placement.firstQuery) ? rule.window : 0
     let common: [OpenCLArgument] = [
       .buffer(query), .buffer(source.keys), .buffer(source.values), .buffer(source.keyScales), .buffer(source.valueScales),
       .buffer(source.frames), .int(source.pageTokens), .int(source.kvHeads), .int(source.tokens), .buffer(source.selected),
       .int(source.sinks), .int(source.selectedCount), .int(source.recent), .int(source.places), .int(group), .int(c),
-      .flag(placement.causal), .int(placement.firstQuery), .int(window), .flag(placement.compact),
-      .int(placement.firstPosition), .float(rule.scale), .float(rule.softcap), .flag(rule.keyZeroBias != nil), .buffer(bias),
+      .int(placement.through), .int(placement.after), .flag(placement.compact), .int(rule.rope.isNone ? 0 : placement.firstPosition),
+      .float(rule.scale), .float(rule.softcap), .flag(rule.keyZeroBias != nil), .buffer(bias),
       .buffer(angles?.fine ?? query), .buffer(angles?.coarse ?? query),
     ]
 

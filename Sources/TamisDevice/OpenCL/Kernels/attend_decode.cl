@@ -2,6 +2,8 @@
 // One work-group per (split, kv head, block of R rows): each row of K and V is read once for all query heads of the group.
 // -D R: rows of a block, at most 16; TK: keys of a tile, dividing WG; WG: work-items, 8 * R at least.
 // A row r is query r / G of head kv_head * G + r % G. Partial results go to attend_merge.
+// Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
+// when `compact`, else at its token.
 
 #define STRIDE (D4 + 1)
 #define ROW_LANES 8
@@ -12,8 +14,8 @@
 kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_decode(
     global const float *q, global const ELEM *keys, global const ELEM *values, global const float *key_scales,
     global const float *value_scales, global const int *frames, int page_tokens, int kv_heads, int n_tokens,
-    global const int *selected, int sinks, int n_selected, int recent, int places, int group, int n_queries, int causal,
-    int first_query, int window, int compact, int first_position, float scale, float softcap, int has_bias,
+    global const int *selected, int sinks, int n_selected, int recent, int places, int group, int n_queries, int through,
+    int after, int compact, int first_position, float scale, float softcap, int has_bias,
     global const float *bias, global const float2 *fine, global const float2 *coarse, int split_places,
     global float *part, global float2 *part_stats) {
   local float4 tile[TK * STRIDE];
@@ -33,9 +35,9 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_decode(
     query[e] = vload4((size_t)((kv_head * group + r % group) * n_queries + r / group) * D4 + e % D4, q);
   }
   if (lid < R) {
-    const int at = first_query + min(first_row + lid, n_rows - 1) / group;
-    high[lid] = causal ? places_through(selected, sinks, n_selected, recent, places, at) : places;
-    low[lid] = window > 0 ? places_through(selected, sinks, n_selected, recent, places, at - window) : 0;
+    const int query_of_row = min(first_row + lid, n_rows - 1) / group;
+    high[lid] = places_through(selected, sinks, n_selected, recent, places, through + query_of_row);
+    low[lid] = places_through(selected, sinks, n_selected, recent, places, after + query_of_row);
   }
   barrier(CLK_LOCAL_MEM_FENCE);
 #if ROPE > 0
