@@ -36,7 +36,7 @@ public final class Context: @unchecked Sendable {
     self.logLevel = logLevel
     switch device {
     case .cpu: backend = try CPUBackend(threads: resolved)
-    case .openCL: throw TamisError(.noDevice, "device: no OpenCL device")
+    case .openCL: backend = try OpenCLBackend(index: openCLIndex)
     }
     mutex = .allocate(capacity: 1)
     pthread_mutex_init(mutex, nil)
