@@ -3,8 +3,3 @@ import Tamis
 private func missing() -> TamisError { TamisError(.unsupported, "not in this build") }
 public enum Convert { public static func copy(from: TensorView, to: TensorView) throws(TamisError) { throw missing() } }
 extension RoPE { func apply(_ x: TensorView, positions: UnsafePointer<Int64>?, first: Int, out: TensorView) throws(TamisError) { throw missing() } }
-public final class SafeTensors {
-  public init(path: String) throws(TamisError) { throw missing() }
-  public var names: [String] { [] }
-  public func tensor(_ name: String) throws(TamisError) -> TensorView { throw missing() }
-}
