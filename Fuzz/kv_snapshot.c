@@ -1,5 +1,6 @@
 /* Snapshots that were tampered with: tamis_kv_snapshot_info and tamis_kv_restore refuse them or restore whole sequences. */
 #include "file.h"
+#include "seal.h"
 
 static tamis_kv_cache *cache;
 static uint8_t whole[FILE_CAPACITY], changed[FILE_CAPACITY];
@@ -56,7 +57,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   tamis_sequence names[8];
   int32_t n = 0;
   if (!cache) set_up();
+  const int sealed = !chance(&in, 4);
   const size_t length = mutate(&in, whole, whole_size, changed);
+  if (sealed) seal(changed, length);
   const char *path = file_in_memory(changed, length);
   judged(tamis_kv_snapshot_info(path, &o, &n));
   if (judged(tamis_kv_restore(cache, path, names, 8, &n, NULL, NULL)) == TAMIS_OK) {

@@ -56,7 +56,7 @@ struct Random: RandomNumberGenerator {
 
 /// A cache with one sequence of random tokens, and the tensors they came from.
 struct Fixture {
-  let backend = ReferenceBackend()
+  let backend: SpyBackend
   let context: Context
   let cache: KVCache
   let sequence: SequenceID
@@ -65,10 +65,11 @@ struct Fixture {
   var random: Random
 
   init(
-    tokens n: Int, layers: Int = 1, kvHeads: Int = 2, headDim d: Int = 16, dtype: DType = .f32, rope: RoPE = .none,
-    scoringCopy: DType? = nil, maxTokens: Int = 1024, seed: UInt64 = 1
+    on engine: Engine = .reference, tokens n: Int, layers: Int = 1, kvHeads: Int = 2, headDim d: Int = 16, dtype: DType = .f32, rope: RoPE = .none,
+    scoringCopy: DType? = nil, maxTokens: Int = 1024, seed: UInt64 = 1, backend given: (any Backend)? = nil
   ) throws {
     random = Random(seed)
+    backend = SpyBackend(try given ?? engine.backend())
     context = Context(backend: backend)
     cache = try KVCache(
       context: context,

@@ -3,9 +3,9 @@ import Tamis
 import Testing
 
 @Suite struct KVCacheTests {
-  @Test(arguments: [DType.f32, .f16, .bf16, .i8])
-  func readsBackWhatWasAppended(dtype: DType) throws {
-    let f = try Fixture(tokens: 45, dtype: dtype)
+  @Test(arguments: [DType.f32, .f16, .bf16, .i8], Engine.allCases)
+  func readsBackWhatWasAppended(dtype: DType, on engine: Engine) throws {
+    let f = try Fixture(on: engine, tokens: 45, dtype: dtype)
     let k = Tensor([2, 30, 16])
     let v = Tensor([2, 30, 16])
     try f.cache.read(f.sequence, layer: 0, from: 10, k: k.view, v: v.view)
@@ -74,16 +74,17 @@ import Testing
   }
 
   @Test func aDeviceFailureLeavesTheCacheAsItWas() throws {
-    let f = try Fixture(tokens: 20)
+    let backend = ReferenceBackend()
+    let f = try Fixture(tokens: 20, backend: backend)
     let before = f.cache.memory
     let more = Tensor([2, 40, 16])
     for writes in 0..<3 {
-      f.backend.writesUntilFailure = writes
+      backend.writesUntilFailure = writes
       #expect(status { try f.cache.append(f.sequence, layer: 0, k: more.view, v: more.view) } == .device)
       #expect(f.cache.memory == before)
       #expect(try f.cache.length(of: f.sequence, layer: 0) == 20)
     }
-    f.backend.writesUntilFailure = nil
+    backend.writesUntilFailure = nil
     try f.cache.append(f.sequence, layer: 0, k: more.view, v: more.view)
     let k = Tensor([2, 20, 16])
     try f.cache.read(f.sequence, layer: 0, from: 0, k: k.view, v: nil)
@@ -124,12 +125,11 @@ import Testing
   }
 
   /// Random appends, forks, truncations and destructions against arrays.
-  @Test(arguments: 0..<12) func behavesLikeArrays(seed: Int) throws {
+  @Test(arguments: 0..<8, Engine.allCases) func behavesLikeArrays(seed: Int, on engine: Engine) throws {
     var random = Random(UInt64(seed) &+ 100)
     let layers = 2
-    let backend = ReferenceBackend()
     let cache = try KVCache(
-      context: Context(backend: backend),
+      context: Context(backend: try engine.backend()),
       options: KVCacheOptions(layers: layers, kvHeads: 1, headDim: 8, pageTokens: 16, maxTokens: 16 * 14))
     // What each layer of each sequence holds: one number per token, written to every element of its rows.
     var model: [SequenceID: [[Float]]] = [:]
@@ -172,15 +172,15 @@ import Testing
         let made = try cache.makeSequence()
         model[made] = Array(repeating: [], count: layers)
       }
-      try check(cache, model, backend)
+      try check(cache, model)
     }
     #expect(refused > 0)
     for id in model.keys { try cache.destroy(id) }
     #expect(cache.memory.pagesUsed == 0 && cache.memory.pagesShared == 0)
-    #expect((cache.store as! ReferenceStore).livePages == 0)
+    if let store = cache.store as? ReferenceStore { #expect(store.livePages == 0) }
   }
 
-  private func check(_ cache: KVCache, _ model: [SequenceID: [[Float]]], _ backend: ReferenceBackend) throws {
+  private func check(_ cache: KVCache, _ model: [SequenceID: [[Float]]]) throws {
     for (id, layers) in model {
       for (layer, tokens) in layers.enumerated() {
         try #require(try cache.length(of: id, layer: layer) == tokens.count)

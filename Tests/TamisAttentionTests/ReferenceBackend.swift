@@ -9,9 +9,6 @@ import Glibc
 final class ReferenceBackend: Backend {
   let name = "reference"
   let threads = 2
-  /// Calls to `score` and `attend` over a cache, for tests that count work.
-  var scoreCalls = 0
-  var lastTokens: [Int32] = []
   /// Fails the store's writes after this many; nil: never.
   var writesUntilFailure: Int?
 
@@ -45,7 +42,6 @@ final class ReferenceBackend: Backend {
     query: UnsafePointer<Float>, qHeads: Int, over keys: CachedKeys, candidates: Range<Int>, rule: VoteRule,
     into scores: any TokenScores
   ) throws(TamisError) {
-    scoreCalls += 1
     let store = keys.store as! ReferenceStore
     let layout = store.layout
     var votes = [Double](repeating: 0, count: candidates.count)
@@ -87,7 +83,6 @@ final class ReferenceBackend: Backend {
     let store = keys.store as! ReferenceStore
     let selected = (tokens.selected as! ReferenceSelection?)?.tokens.map(Int.init) ?? []
     let list = Array(0..<tokens.sinks) + selected + Array(tokens.recent)
-    lastTokens = list.map(Int32.init)
     let c = q.shape[1]
     let group = q.shape[0] / store.layout.kvHeads
     for h in 0..<q.shape[0] {

@@ -18,8 +18,8 @@ import Testing
     return q
   }
 
-  @Test func aboveOneIsOff() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func aboveOneIsOff(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let q = Tensor.normal([2, 1, 16], &f.random)
     for similarity in [Float.infinity, 1.001] {
       let selector = try f.selector(options(similarity))
@@ -30,8 +30,8 @@ import Testing
     }
   }
 
-  @Test func minusOneFreezesTheFirstSelection() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func minusOneFreezesTheFirstSelection(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let selector = try f.selector(options(-1))
     let first = Tensor.normal([2, 1, 16], &f.random)
     _ = try selector.attend(f.sequence, first.view)
@@ -44,8 +44,8 @@ import Testing
     #expect(f.backend.scoreCalls == 1)
   }
 
-  @Test func repeatedAndScaledQueriesHit() throws {
-    let f = try Fixture(tokens: 60, rope: RoPE(style: .half, rotaryDims: 0))
+  @Test(arguments: Engine.allCases) func repeatedAndScaledQueriesHit(on engine: Engine) throws {
+    let f = try Fixture(on: engine, tokens: 60, rope: RoPE(style: .half, rotaryDims: 0))
     let selector = try f.selector(options(0.999))
     _ = try selector.attend(f.sequence, query(cosine: 0.3).view)
     #expect(try selector.attend(f.sequence, query(cosine: 0.3).view).stats.cacheHits == 1)
@@ -53,8 +53,8 @@ import Testing
     #expect(try selector.attend(f.sequence, query(cosine: -0.3).view).stats.cacheHits == 0)
   }
 
-  @Test func theCachedQueryIsNotUpdatedOnAHit() throws {
-    let f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func theCachedQueryIsNotUpdatedOnAHit(on engine: Engine) throws {
+    let f = try Fixture(on: engine, tokens: 60)
     let selector = try f.selector(options(0.9))
     // Angles 0, 18, 36 degrees: neighbours have cosine 0.95, the third 0.81 to the first.
     _ = try selector.attend(f.sequence, query(cosine: 1).view)
@@ -64,8 +64,8 @@ import Testing
     #expect(try selector.attend(f.sequence, query(cosine: 0.951).view).stats.cacheHits == 1)
   }
 
-  @Test func theWindowMovesOnAndTheCachedTokensStayBeforeIt() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func theWindowMovesOnAndTheCachedTokensStayBeforeIt(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let selector = try f.selector(options(-1))
     let q = Tensor.normal([2, 1, 16], &f.random)
     _ = try selector.attend(f.sequence, q.view)
@@ -78,8 +78,8 @@ import Testing
     }
   }
 
-  @Test func truncationResetAndDestructionForget() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func truncationResetAndDestructionForget(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let q = Tensor.normal([2, 1, 16], &f.random)
     let selector = try f.selector(options(-1))
     func hits(_ id: SequenceID) throws -> Int64 { try selector.attend(id, q.view).stats.cacheHits }
@@ -105,8 +105,8 @@ import Testing
     #expect(try hits(f.sequence) == 0)
   }
 
-  @Test func chunksNeitherUseNorFillTheCache() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func chunksNeitherUseNorFillTheCache(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let selector = try f.selector(options(-1))
     // 9 queries: a chunk of 8 and one of 1, which is still no decode step.
     let run = Tensor.normal([2, 9, 16], &f.random)
@@ -121,8 +121,8 @@ import Testing
     #expect(try selector.attend(f.sequence, run.tokens(0, 1)).stats.cacheHits == 1)
   }
 
-  @Test func layersAndSequencesHaveTheirOwn() throws {
-    var f = try Fixture(tokens: 60, layers: 2)
+  @Test(arguments: Engine.allCases) func layersAndSequencesHaveTheirOwn(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60, layers: 2)
     let selector = try f.selector(options(-1))
     let q = Tensor.normal([2, 1, 16], &f.random)
     #expect(try selector.attend(f.sequence, q.view, layer: 0).stats.cacheHits == 0)
@@ -131,8 +131,8 @@ import Testing
     #expect(try selector.attend(f.sequence, q.view, layer: 1).stats.cacheHits == 1)
   }
 
-  @Test(arguments: [Double.nan, 0]) func aQueryWithoutDirectionMisses(value: Double) throws {
-    let f = try Fixture(tokens: 60)
+  @Test(arguments: [Double.nan, 0], Engine.allCases) func aQueryWithoutDirectionMisses(value: Double, on engine: Engine) throws {
+    let f = try Fixture(on: engine, tokens: 60)
     let selector = try f.selector(options(-1))
     let q = Tensor([2, 1, 16])
     for h in 0..<2 { for i in 0..<16 { q[h, 0, i] = value } }

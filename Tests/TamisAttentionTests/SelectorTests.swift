@@ -4,9 +4,9 @@ import Testing
 
 /// What is the same for every method: chunking, stats, dtypes, lists of the caller's, bad input.
 @Suite struct SelectorTests {
-  @Test func streamingIsSinksAndWindow() throws {
+  @Test(arguments: Engine.allCases) func streamingIsSinksAndWindow(on engine: Engine) throws {
     for rope in [RoPE.none, RoPE(style: .half, rotaryDims: 0)] {
-      var f = try Fixture(tokens: 90, rope: rope)
+      var f = try Fixture(on: engine, tokens: 90, rope: rope)
       let q = Tensor.normal([4, 3, 16], &f.random)
       let selector = try f.selector(SelectorOptions(method: .streaming, qHeads: 4, sinks: 4, recent: 20, topK: 50, chunk: 3))
       let list = Array(0..<4) + Array(70..<90)
@@ -24,8 +24,8 @@ import Testing
     }
   }
 
-  @Test(arguments: Method.allCases) func aLongRunIsItsChunks(method: Method) throws {
-    var f = try Fixture(tokens: 100, rope: RoPE(style: .half, rotaryDims: 0))
+  @Test(arguments: Method.allCases, Engine.allCases) func aLongRunIsItsChunks(method: Method, on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 100, rope: RoPE(style: .half, rotaryDims: 0))
     let q = Tensor.normal([4, 70, 16], &f.random)
     let options = SelectorOptions(method: method, qHeads: 4, sinks: 4, recent: 16, topK: 12, chunk: 16)
     let whole = try f.selector(options).attend(f.sequence, q.view)
@@ -49,8 +49,8 @@ import Testing
     #expect(stats.chunksDense == (method == .dense ? 5 : 0))
   }
 
-  @Test func chunksOfOneAreTokenByToken() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func chunksOfOneAreTokenByToken(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let q = Tensor.normal([2, 20, 16], &f.random)
     let options = SelectorOptions(sinks: 2, recent: 8, topK: 6, chunk: 1, similarity: 2)
     let whole = try f.selector(options).attend(f.sequence, q.view)
@@ -64,8 +64,8 @@ import Testing
     }
   }
 
-  @Test func denseWindowIsASlidingWindow() throws {
-    var f = try Fixture(tokens: 50)
+  @Test(arguments: Engine.allCases) func denseWindowIsASlidingWindow(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 50)
     let q = Tensor.normal([2, 6, 16], &f.random)
     let windowed = try f.selector(SelectorOptions(method: .dense, window: 9)).attend(f.sequence, q.view)
     #expect(windowed.stats.tokensAttended == 54)
@@ -81,9 +81,13 @@ import Testing
     }
   }
 
-  @Test(arguments: [(DType.f32, DType?.none, 64, 64), (.bf16, nil, 32, 32), (.i8, nil, 20, 20), (.f32, .i8, 64, 20), (.f16, .bf16, 32, 32)])
-  func statsCountRowsOncePerChunk(dtype: DType, copy: DType?, row: Int, scoring: Int) throws {
-    var f = try Fixture(tokens: 100, dtype: dtype, scoringCopy: copy)
+  @Test(
+    arguments: [
+      (DType.f32, DType?.none, 64, 64), (.bf16, nil, 32, 32), (.i8, nil, 20, 20), (.f32, .i8, 64, 20), (.f16, .bf16, 32, 32),
+    ], Engine.allCases)
+  func statsCountRowsOncePerChunk(rows: (dtype: DType, copy: DType?, row: Int, scoring: Int), on engine: Engine) throws {
+    let (dtype, copy, row, scoring) = rows
+    var f = try Fixture(on: engine, tokens: 100, dtype: dtype, scoringCopy: copy)
     let q = Tensor.normal([4, 10, 16], &f.random)
     let selector = try f.selector(SelectorOptions(qHeads: 4, sinks: 4, recent: 16, topK: 12, chunk: 8))
     var stats = RetrievalStats()
@@ -98,8 +102,8 @@ import Testing
     #expect(stats.kvBytesRead == Int64(2 * (scored * 2 * scoring + 2 * 32 * 2 * 2 * row)))
   }
 
-  @Test(arguments: [DType.f32, .f16, .bf16]) func queriesOfAnyDtypeAndStride(dtype: DType) throws {
-    var f = try Fixture(tokens: 80, rope: RoPE(style: .half, rotaryDims: 0))
+  @Test(arguments: [DType.f32, .f16, .bf16], Engine.allCases) func queriesOfAnyDtypeAndStride(dtype: DType, on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 80, rope: RoPE(style: .half, rotaryDims: 0))
     let shapes: [[Int]?] = [nil, [16, 64, 1], [3, 6, 18], [-48, -16, 1]]
     let selector = try f.selector(SelectorOptions(qHeads: 2, sinks: 2, recent: 8, topK: 8, chunk: 8))
     let values = Tensor.normal([2, 3, 16], &f.random)
@@ -119,9 +123,9 @@ import Testing
     }
   }
 
-  @Test func aListOfTheCallersOwn() throws {
+  @Test(arguments: Engine.allCases) func aListOfTheCallersOwn(on engine: Engine) throws {
     let rope = RoPE(style: .interleaved, rotaryDims: 8)
-    var f = try Fixture(tokens: 60, rope: rope)
+    var f = try Fixture(on: engine, tokens: 60, rope: rope)
     let q = Tensor.normal([4, 3, 16], &f.random)
     for positions in [AttentionRule.Positions.compact, .natural] {
       let selector = try f.selector(SelectorOptions(qHeads: 4, positions: positions))
@@ -155,8 +159,8 @@ import Testing
     }
   }
 
-  @Test func anEmptyListGivesZeroAndMinusInfinity() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func anEmptyListGivesZeroAndMinusInfinity(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let q = Tensor.normal([2, 1, 16], &f.random)
     let selector = try f.selector(SelectorOptions(positions: .natural))
     let out = Tensor.normal([2, 1, 16], &f.random)
@@ -168,8 +172,8 @@ import Testing
     #expect(out.floats.allSatisfy { $0 == 0 } && lse.floats.allSatisfy { $0 == -.infinity })
   }
 
-  @Test func aBudgetOfNothingButTheChunk() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func aBudgetOfNothingButTheChunk(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let q = Tensor.normal([2, 1, 16], &f.random)
     let selector = try f.selector(SelectorOptions(sinks: 0, recent: 1, topK: 0, chunk: 1))
     let result = try selector.attend(f.sequence, q.view)
@@ -177,8 +181,8 @@ import Testing
     #expect(result.stats.selections == 0)
   }
 
-  @Test func biasReachesTokenZeroOnlyAndIsCopied() throws {
-    var f = try Fixture(tokens: 60)
+  @Test(arguments: Engine.allCases) func biasReachesTokenZeroOnlyAndIsCopied(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60)
     let q = Tensor.normal([2, 1, 16], &f.random)
     let selector = try f.selector(SelectorOptions(sinks: 2, recent: 8, topK: 8, chunk: 8, keyZeroBias: [100, -100]))
     let result = try selector.attend(f.sequence, q.view)
@@ -187,8 +191,8 @@ import Testing
     #expect(abs(result.out[1, 0, 0] - f.v[1, 0, 0]) > 1e-4)
   }
 
-  @Test func optionsAreChecked() throws {
-    let f = try Fixture(tokens: 10)
+  @Test(arguments: Engine.allCases) func optionsAreChecked(on engine: Engine) throws {
+    let f = try Fixture(on: engine, tokens: 10)
     func bad(_ change: (inout SelectorOptions) -> Void) -> Status? {
       var options = SelectorOptions()
       change(&options)
@@ -214,8 +218,8 @@ import Testing
     #expect(bad { ($0.sinks, $0.topK, $0.recent) = (Int(Int32.max), Int(Int32.max), Int(Int32.max)) } == nil)
   }
 
-  @Test func badInput() throws {
-    var f = try Fixture(tokens: 20)
+  @Test(arguments: Engine.allCases) func badInput(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 20)
     let selector = try f.selector(SelectorOptions(qHeads: 4, sinks: 2, recent: 4, topK: 4, chunk: 4))
     let q = Tensor.normal([4, 2, 16], &f.random)
     let out = Tensor([4, 2, 16])
@@ -255,8 +259,8 @@ import Testing
     #expect(try selector.retrieve(f.sequence, layer: 0, q: q.view, indices: nil, votes: nil) == 10)
   }
 
-  @Test(arguments: [Double.nan, .infinity, -.infinity]) func nonFiniteKeysAndQueries(value: Double) throws {
-    var f = try Fixture(tokens: 40)
+  @Test(arguments: [Double.nan, .infinity, -.infinity], Engine.allCases) func nonFiniteKeysAndQueries(value: Double, on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 40)
     f.k[0, 10, 3] = value
     f.k[1, 11, 0] = value
     let s = try f.cache.makeSequence()

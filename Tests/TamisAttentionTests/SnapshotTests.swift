@@ -11,10 +11,11 @@ import Testing
     #expect(hash("Nobody inspects the spammish repetition") == 0xfbce_a83c_8a37_8bf1)
   }
 
-  @Test(arguments: [DType.f32, .f16, .bf16, .i8]) func roundTrip(dtype: DType) throws {
+  @Test(arguments: [DType.f32, .f16, .bf16, .i8], Engine.allCases) func roundTrip(dtype: DType, on engine: Engine) throws {
     let file = ScratchFile()
-    let a = try Family(dtype: dtype)
+    let a = try Family(dtype: dtype, on: engine)
     try a.cache.save(nil, to: file.path)
+    // Bytes are canonical: what one backend wrote, another reads.
     let b = try KVCache(context: Context(backend: ReferenceBackend()), options: a.cache.options)
     // The new cache is in use already, so page numbers and names differ.
     let other = try b.makeSequence()
@@ -234,13 +235,13 @@ import Testing
   // MARK: files of earlier versions
 
   /// The files were written by `writeGolden`; they must stay readable for as long as the library reads version 1.
-  @Test(arguments: [DType.f32, .i8]) func goldenFilesOfVersion1(dtype: DType) throws {
+  @Test(arguments: [DType.f32, .i8], Engine.allCases) func goldenFilesOfVersion1(dtype: DType, on engine: Engine) throws {
     let path = ScratchFile.golden("snapshot-v1-\(dtype.name).tkv")
     let info = try KVCache.snapshotInfo(path)
     #expect(info.sequences == 3)
     let expected = try Family(dtype: dtype)
     #expect(info.options.rope == expected.cache.options.rope)
-    let cache = try KVCache(context: Context(backend: ReferenceBackend()), options: info.options)
+    let cache = try KVCache(context: Context(backend: try engine.backend()), options: info.options)
     let ids = try cache.restore(from: path)
     #expect(cache.memory.pagesUsed == cache.memory.pagesTotal)
     for (from, to) in zip(expected.ids, ids) { try expectSame(expected.cache, from, cache, to) }
@@ -274,9 +275,9 @@ private struct Family {
   let ids: [SequenceID]
   let rows: Tensor
 
-  init(dtype: DType) throws {
+  init(dtype: DType, on engine: Engine = .reference) throws {
     cache = try KVCache(
-      context: Context(backend: ReferenceBackend()),
+      context: Context(backend: try engine.backend()),
       options: KVCacheOptions(
         layers: 2, kvHeads: 2, headDim: 8, dtype: dtype, pageTokens: 16, maxTokens: 16 * 40,
         rope: RoPE(style: .half, rotaryDims: 4, base: 500, scale: 0.5)))

@@ -11,9 +11,9 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
 /// The tests of the method page of TokenSelect (arXiv 2411.02886) that need no weights.
 @Suite struct TokenSelectTests {
   // 1
-  @Test func withinTheBudgetItIsDenseBitForBit() throws {
+  @Test(arguments: Engine.allCases) func withinTheBudgetItIsDenseBitForBit(on engine: Engine) throws {
     for n in 60...66 {
-      var f = try Fixture(tokens: n, rope: halfRoPE)
+      var f = try Fixture(on: engine, tokens: n, rope: halfRoPE)
       let q = Tensor.normal([4, 1, 16], &f.random)
       let options = SelectorOptions(qHeads: 4, sinks: 4, recent: 20, topK: 40, chunk: 8)
       let selector = try f.selector(options)
@@ -28,8 +28,8 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // 2
-  @Test func withAllCandidatesButOneItIsDenseOverTheOthers() throws {
-    var f = try Fixture(tokens: 70)
+  @Test(arguments: Engine.allCases) func withAllCandidatesButOneItIsDenseOverTheOthers(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 70)
     let q = Tensor.normal([4, 5, 16], &f.random)
     let sinks = 4
     let recent = 6
@@ -44,8 +44,8 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // 3, 4
-  @Test func everyHeadCastsOneVote() throws {
-    var f = try Fixture(tokens: 120, rope: halfRoPE)
+  @Test(arguments: Engine.allCases) func everyHeadCastsOneVote(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 120, rope: halfRoPE)
     let q = Tensor.normal([4, 3, 16], &f.random)
     let options = SelectorOptions(qHeads: 4, sinks: 4, recent: 16, topK: 8, chunk: 8)
     let selector = try f.selector(options)
@@ -71,8 +71,8 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // 4: a constant on all logits of a head. Give every key a component that only this head's query sees.
-  @Test func aConstantOnOneHeadsLogitsChangesNothing() throws {
-    var f = try Fixture(tokens: 60, kvHeads: 1)
+  @Test(arguments: Engine.allCases) func aConstantOnOneHeadsLogitsChangesNothing(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 60, kvHeads: 1)
     let other = try f.cache.makeSequence()
     for t in 0..<60 { f.k[0, t, 15] = 1 }
     try f.cache.append(other, layer: 0, k: f.k.view, v: f.v.view)
@@ -86,9 +86,9 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // 5, 6
-  @Test func aPlantedNeedleIsSelectedWhereverItsPageLies() throws {
+  @Test(arguments: Engine.allCases) func aPlantedNeedleIsSelectedWhereverItsPageLies(on engine: Engine) throws {
     for needle in [5, 16, 31, 77, 101] {
-      var f = try Fixture(tokens: 40, maxTokens: 2048)
+      var f = try Fixture(on: engine, tokens: 40, maxTokens: 2048)
       // Scramble the free pages, so that tokens lie in no order.
       var others: [SequenceID] = []
       for _ in 0..<6 {
@@ -113,7 +113,7 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
       let scattered = try selector.retrieve(s, q.view)
       #expect(scattered.contains(Int32(needle)))
       // The same tokens in order: same list, same output.
-      let g = try Fixture(tokens: 1)
+      let g = try Fixture(on: engine, tokens: 1)
       let t = try g.cache.makeSequence()
       try g.cache.append(t, layer: 0, k: k.view, v: v.view)
       let straight = try Selector(cache: g.cache, options: selector.options)
@@ -123,10 +123,11 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // Independent oracle of the whole method: votes, list and output, in f64.
-  @Test(arguments: [RoPE.Style.none, .half, .interleaved], [1, 4])
-  func matchesTheOracle(style: RoPE.Style, c: Int) throws {
+  @Test(arguments: [RoPE.Style.none, .half, .interleaved].flatMap { [($0, 1), ($0, 4)] }, Engine.allCases)
+  func matchesTheOracle(run: (style: RoPE.Style, c: Int), on engine: Engine) throws {
+    let (style, c) = run
     let rope = RoPE(style: style, rotaryDims: style == .interleaved ? 8 : 0, base: 500, scale: 0.25)
-    var f = try Fixture(tokens: 90, rope: rope)
+    var f = try Fixture(on: engine, tokens: 90, rope: rope)
     let q = Tensor.normal([4, c, 16], &f.random)
     let (sinks, recent, topK) = (3, 8, 12)
     let selector = try f.selector(SelectorOptions(qHeads: 4, sinks: sinks, recent: recent, topK: topK, chunk: 4))
@@ -158,8 +159,8 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // 8
-  @Test func aChunkScoresAsTheMeanOfItsQueries() throws {
-    var f = try Fixture(tokens: 80)
+  @Test(arguments: Engine.allCases) func aChunkScoresAsTheMeanOfItsQueries(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 80)
     let q = Tensor.normal([2, 4, 16], &f.random)
     let mean = Tensor([2, 1, 16])
     for h in 0..<2 { for i in 0..<16 { mean[h, 0, i] = (0..<4).reduce(0) { $0 + q[h, $1, i] } / 4 } }
@@ -170,8 +171,8 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // 10
-  @Test(arguments: [(1, 4), (2, 2), (2, 4), (4, 8)]) func headMapsAgreeWithoutGroups(heads: (kv: Int, q: Int)) throws {
-    var f = try Fixture(tokens: 80, kvHeads: heads.kv)
+  @Test(arguments: [(1, 4), (2, 2), (2, 4), (4, 8)], Engine.allCases) func headMapsAgreeWithoutGroups(heads: (kv: Int, q: Int), on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 80, kvHeads: heads.kv)
     let q = Tensor.normal([heads.q, 1, 16], &f.random)
     var options = SelectorOptions(qHeads: heads.q, sinks: 2, recent: 8, topK: 8, chunk: 8)
     let group = try f.selector(options).votes(f.sequence, q.view)
@@ -182,8 +183,8 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // 11
-  @Test func maxPoolSpreadsAVoteToItsNeighbours() throws {
-    var f = try Fixture(tokens: 80, kvHeads: 1)
+  @Test(arguments: Engine.allCases) func maxPoolSpreadsAVoteToItsNeighbours(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 80, kvHeads: 1)
     let q = Tensor.normal([1, 1, 16], &f.random)
     let s = try f.cache.makeSequence()
     let k = Tensor([1, 80, 16])
@@ -200,8 +201,8 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
     #expect(try pooled.retrieve(s, q.view) == [0, 1] + Array(38...42) + Array(72..<80))
   }
 
-  @Test func headVoteCountsHeads() throws {
-    var f = try Fixture(tokens: 80, kvHeads: 2)
+  @Test(arguments: Engine.allCases) func headVoteCountsHeads(on engine: Engine) throws {
+    var f = try Fixture(on: engine, tokens: 80, kvHeads: 2)
     let q = Tensor.normal([4, 1, 16], &f.random)
     let options = SelectorOptions(qHeads: 4, sinks: 2, recent: 8, topK: 6, chunk: 8, vote: .heads)
     let votes = try f.selector(options).votes(f.sequence, q.view)[2..<72]
