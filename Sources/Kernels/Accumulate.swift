@@ -195,3 +195,16 @@ import CShims
     ts_store_half_f32(o + c, a)
   }
 }
+
+@inline(never) func accumulateF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
+  accumulateRows(0, r, n, p, ps, g, d, o)
+}
+@inline(never) func accumulateF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
+  accumulateRows(1, r, n, p, ps, g, d, o)
+}
+@inline(never) func accumulateBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
+  accumulateRows(2, r, n, p, ps, g, d, o)
+}
+@inline(never) func accumulateI8(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
+  accumulateRows(3, r, n, p, ps, g, d, o)
+}

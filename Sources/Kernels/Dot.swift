@@ -218,3 +218,8 @@ import CShims
   ts_store_f4(z + 3 &* zs, ts_quarter(s, 3))
 }
 #endif
+
+@inline(never) func dotF32(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) { dotRows(0, r, n, q, z, zs) }
+@inline(never) func dotF16(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) { dotRows(1, r, n, q, z, zs) }
+@inline(never) func dotBF16(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) { dotRows(2, r, n, q, z, zs) }
+@inline(never) func dotI8(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) { dotRows(3, r, n, q, z, zs) }

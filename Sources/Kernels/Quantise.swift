@@ -1,7 +1,7 @@
 // int8 with one scale per row: value = int8 * scale.
 import CShims
 
-@inline(__always) func i8ToF32(_ from: UnsafePointer<Int8>, _ scale: Float, _ to: Floats, _ n: Int) {
+@inline(never) func i8ToF32(_ from: UnsafePointer<Int8>, _ scale: Float, _ to: Floats, _ n: Int) {
   let s = ts_splat(scale)
   var i = 0
   while i &+ lanes <= n {
@@ -34,7 +34,7 @@ import CShims
   return Int8(truncatingIfNeeded: Int32(y > 127 ? 127 : y < -127 ? -127 : y))
 }
 
-@inline(__always) func f32ToI8(_ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<Int8>, _ n: Int) -> Float {
+@inline(never) func f32ToI8(_ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<Int8>, _ n: Int) -> Float {
   let scale = largestFinite(from, n) / 127
   var i = 0
   while i < n {
@@ -44,7 +44,7 @@ import CShims
   return scale
 }
 
-@inline(__always) func prepareQueries(_ queries: Queries) {
+@inline(never) func prepareQueries(_ queries: Queries) {
   let q = queries.pointee
   let d = Int(q.dim)
   let f32 = q.f32.unsafelyUnwrapped

@@ -22,7 +22,7 @@ import CShims
   }
 }
 
-@inline(__always) func prefetchRows(_ rows: Rows, _ n: Int, _ rowBytes: Int, _ elementBytes: Int) {
+@inline(never) func prefetchRows(_ rows: Rows, _ n: Int, _ rowBytes: Int, _ elementBytes: Int) {
   let r = rows.pointee
   var t = 0
   while t < n {
@@ -36,7 +36,7 @@ import CShims
   }
 }
 
-@inline(__always) func rotateHalf(
+@inline(never) func rotateHalf(
   _ x: Floats, _ n: Int, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>, _ stride: Int
 ) {
   var t = 0
@@ -66,7 +66,7 @@ import CShims
   }
 }
 
-@inline(__always) func rotateInterleaved(
+@inline(never) func rotateInterleaved(
   _ x: Floats, _ n: Int, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>, _ stride: Int
 ) {
   var t = 0
@@ -92,7 +92,7 @@ import CShims
 
 /// Cosines and sines by reduction to [-pi/4, pi/4] (pi/2 in three parts, exact to |angle| ~ 2^30) and Taylor polynomials
 /// whose error is below f64 rounding there.
-@inline(__always) func angles(_ position: Double, _ frequency: UnsafePointer<Double>, _ half: Int, _ c: Floats, _ s: Floats) {
+@inline(never) func angles(_ position: Double, _ frequency: UnsafePointer<Double>, _ half: Int, _ c: Floats, _ s: Floats) {
   var i = 0
   while i &+ 8 <= half {
     ts_sincos8(position, frequency + i, 8, c + i, s + i)
@@ -100,3 +100,8 @@ import CShims
   }
   if i < half { ts_sincos8(position, frequency + i, Int32(truncatingIfNeeded: half &- i), c + i, s + i) }
 }
+
+@inline(never) func gatherF32(_ r: Rows, _ n: Int, _ d: Int, _ to: Floats) { gatherRows(0, r, n, d, to) }
+@inline(never) func gatherF16(_ r: Rows, _ n: Int, _ d: Int, _ to: Floats) { gatherRows(1, r, n, d, to) }
+@inline(never) func gatherBF16(_ r: Rows, _ n: Int, _ d: Int, _ to: Floats) { gatherRows(2, r, n, d, to) }
+@inline(never) func gatherI8(_ r: Rows, _ n: Int, _ d: Int, _ to: Floats) { gatherRows(3, r, n, d, to) }

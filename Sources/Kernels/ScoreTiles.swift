@@ -2,7 +2,7 @@
 // logit and nothing is added across lanes.
 import CShims
 
-@inline(__always) func packTileI8(_ row: UnsafePointer<Int8>, _ d: Int, _ tile: UnsafeMutableRawPointer, _ token: Int) {
+@inline(never) func packTileI8(_ row: UnsafePointer<Int8>, _ d: Int, _ tile: UnsafeMutableRawPointer, _ token: Int) {
   var i = 0
   while i < d {
     let word = UnsafeRawPointer(row + i).loadUnaligned(as: UInt32.self) ^ 0x8080_8080
@@ -11,7 +11,7 @@ import CShims
   }
 }
 
-@inline(__always) func packTileBF16(_ row: UnsafePointer<UInt16>, _ d: Int, _ tile: UnsafeMutableRawPointer, _ token: Int) {
+@inline(never) func packTileBF16(_ row: UnsafePointer<UInt16>, _ d: Int, _ tile: UnsafeMutableRawPointer, _ token: Int) {
   var i = 0
   while i < d {
     let word = UnsafeRawPointer(row + i).loadUnaligned(as: UInt32.self)
@@ -20,7 +20,7 @@ import CShims
   }
 }
 
-@inline(__always) func scoreI8(
+@inline(never) func scoreI8(
   _ tiles: UnsafeRawPointer, _ scale: UnsafePointer<Float>, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int
 ) {
   let q = queries.pointee
@@ -53,7 +53,7 @@ import CShims
   }
 }
 
-@inline(__always) func scoreBF16(_ tiles: UnsafeRawPointer, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {
+@inline(never) func scoreBF16(_ tiles: UnsafeRawPointer, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {
   let q = queries.pointee
   let d = Int(q.dim)
   let f32 = q.f32.unsafelyUnwrapped

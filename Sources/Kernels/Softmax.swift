@@ -6,7 +6,7 @@ import CShims
 /// 2^t of one number by the vector polynomial, so that tails get the bits of full vectors.
 @inline(__always) func exp2One(_ t: Float) -> Float { ts_exp2(ts_splat(t))[0] }
 
-@inline(__always) func scaleCap(_ z: Floats, _ n: Int, _ scale: Float, _ cap: Float) {
+@inline(never) func scaleCap(_ z: Floats, _ n: Int, _ scale: Float, _ cap: Float) {
   var i = 0
   if cap == 0 {
     let a = ts_splat(scale)
@@ -76,7 +76,7 @@ import CShims
   return total
 }
 
-@inline(__always) func softmaxBlock(_ z: Floats, _ n: Int, _ a: Float, _ m: Floats, _ l: Floats) -> Float {
+@inline(never) func softmaxBlock(_ z: Floats, _ n: Int, _ a: Float, _ m: Floats, _ l: Floats) -> Float {
   let old = m[0]
   var new = (a < 0 ? minimum(z, n) : maximum(z, n)) * a
   if !(new > old) { new = old }
@@ -100,7 +100,7 @@ import CShims
   return best
 }
 
-@inline(__always) func scaleBy(_ x: Floats, _ n: Int, _ a: Float) {
+@inline(never) func scaleBy(_ x: Floats, _ n: Int, _ a: Float) {
   let av = ts_splat(a)
   var i = 0
   while i &+ lanes <= n {
@@ -113,7 +113,7 @@ import CShims
   }
 }
 
-@inline(__always) func addScaled(_ y: Floats, _ x: UnsafePointer<Float>, _ n: Int, _ a: Float) {
+@inline(never) func addScaled(_ y: Floats, _ x: UnsafePointer<Float>, _ n: Int, _ a: Float) {
   let av = ts_splat(a)
   var i = 0
   while i &+ lanes <= n {

@@ -13,6 +13,9 @@ import CShims
 @c(tk_fill_neon) public func fill(_ table: UnsafeMutablePointer<tk_table>) { fillTable(table) }
 #endif
 
+// The closures only call. A C function pointer's closure is a thunk to the compiler, which marks every call left in a thunk as
+// not to be inlined: with the loop in the closure each intrinsic wrapper of tamis_simd.h would be a real call. So every kernel
+// is an @inline(never) function of its own.
 @inline(__always) func fillTable(_ table: UnsafeMutablePointer<tk_table>) {
   table.pointee.f16_to_f32 = { from, to, n in f16ToF32(from, to, n) }
   table.pointee.f32_to_f16 = { from, to, n in f32ToF16(from, to, n) }
@@ -27,18 +30,18 @@ import CShims
 
 @inline(__always) func fillRows(_ table: UnsafeMutablePointer<tk_table>) {
   table.pointee.prepare_queries = { q in prepareQueries(q) }
-  table.pointee.dot_f32 = { r, n, q, z, zs in dotRows(0, r, n, q, z, zs) }
-  table.pointee.dot_f16 = { r, n, q, z, zs in dotRows(1, r, n, q, z, zs) }
-  table.pointee.dot_bf16 = { r, n, q, z, zs in dotRows(2, r, n, q, z, zs) }
-  table.pointee.dot_i8 = { r, n, q, z, zs in dotRows(3, r, n, q, z, zs) }
-  table.pointee.accumulate_f32 = { r, n, p, ps, g, d, o in accumulateRows(0, r, n, p, ps, Int(g), Int(d), o) }
-  table.pointee.accumulate_f16 = { r, n, p, ps, g, d, o in accumulateRows(1, r, n, p, ps, Int(g), Int(d), o) }
-  table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateRows(2, r, n, p, ps, Int(g), Int(d), o) }
-  table.pointee.accumulate_i8 = { r, n, p, ps, g, d, o in accumulateRows(3, r, n, p, ps, Int(g), Int(d), o) }
-  table.pointee.gather_f32 = { r, n, d, to in gatherRows(0, r, n, Int(d), to) }
-  table.pointee.gather_f16 = { r, n, d, to in gatherRows(1, r, n, Int(d), to) }
-  table.pointee.gather_bf16 = { r, n, d, to in gatherRows(2, r, n, Int(d), to) }
-  table.pointee.gather_i8 = { r, n, d, to in gatherRows(3, r, n, Int(d), to) }
+  table.pointee.dot_f32 = { r, n, q, z, zs in dotF32(r, n, q, z, zs) }
+  table.pointee.dot_f16 = { r, n, q, z, zs in dotF16(r, n, q, z, zs) }
+  table.pointee.dot_bf16 = { r, n, q, z, zs in dotBF16(r, n, q, z, zs) }
+  table.pointee.dot_i8 = { r, n, q, z, zs in dotI8(r, n, q, z, zs) }
+  table.pointee.accumulate_f32 = { r, n, p, ps, g, d, o in accumulateF32(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.accumulate_f16 = { r, n, p, ps, g, d, o in accumulateF16(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateBF16(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.accumulate_i8 = { r, n, p, ps, g, d, o in accumulateI8(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.gather_f32 = { r, n, d, to in gatherF32(r, n, Int(d), to) }
+  table.pointee.gather_f16 = { r, n, d, to in gatherF16(r, n, Int(d), to) }
+  table.pointee.gather_bf16 = { r, n, d, to in gatherBF16(r, n, Int(d), to) }
+  table.pointee.gather_i8 = { r, n, d, to in gatherI8(r, n, Int(d), to) }
   table.pointee.prefetch_rows = { r, n, bytes, element in prefetchRows(r, n, bytes, element) }
   table.pointee.rotate_half = { x, n, d, half, c, s, stride in rotateHalf(x, n, Int(d), Int(half), c, s, stride) }
   table.pointee.rotate_interleaved = { x, n, d, half, c, s, stride in rotateInterleaved(x, n, Int(d), Int(half), c, s, stride) }

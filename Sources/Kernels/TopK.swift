@@ -1,7 +1,7 @@
 // The k best of n scores in O(n): histograms of order-preserving keys find the key of the k-th, one pass writes the indices.
 import CShims
 
-@inline(__always) func keyHistogram(
+@inline(never) func keyHistogram(
   _ x: UnsafePointer<Float>, _ n: Int, _ prefixShift: UInt32, _ prefix: UInt32, _ shift: UInt32, _ bins: UInt32,
   _ histogram: UnsafeMutablePointer<UInt32>
 ) {
@@ -33,7 +33,7 @@ import CShims
   }
 }
 
-@inline(__always) func emitTop(
+@inline(never) func emitTop(
   _ x: UnsafePointer<Float>, _ n: Int, _ threshold: UInt32, _ tieCount: Int, _ base: Int32, _ to: UnsafeMutablePointer<Int32>
 ) -> Int {
   let bound = U(repeating: threshold)
@@ -66,7 +66,7 @@ import CShims
   return count
 }
 
-@inline(__always) func countTop(_ x: UnsafePointer<Float>, _ n: Int, _ threshold: UInt32, _ tieCount: Int, _ count: Floats) {
+@inline(never) func countTop(_ x: UnsafePointer<Float>, _ n: Int, _ threshold: UInt32, _ tieCount: Int, _ count: Floats) {
   var ties = tieCount
   var i = 0
   while i < n {

@@ -11,7 +11,7 @@ import CShims
 }
 
 
-@inline(__always) func cleanLogits(_ z: Floats, _ n: Int) {
+@inline(never) func cleanLogits(_ z: Floats, _ n: Int) {
   var i = 0
   while i &+ lanes <= n {
     ts_store_f32(z + i, cleaned(ts_load_f32(z + i)))
@@ -23,7 +23,7 @@ import CShims
   }
 }
 
-@inline(__always) func voteExp(_ z: Floats, _ n: Int, _ m: Floats) -> Float {
+@inline(never) func voteExp(_ z: Floats, _ n: Int, _ m: Floats) -> Float {
   var best = ts_splat(negativeInfinity)
   var i = 0
   while i &+ lanes <= n {
@@ -62,7 +62,7 @@ import CShims
   return total
 }
 
-@inline(__always) func voteSum(
+@inline(never) func voteSum(
   _ e: UnsafePointer<Float>, _ stride: Int, _ c: UnsafePointer<Float>, _ heads: Int, _ n: Int, _ vote: Floats
 ) {
   var t = 0
@@ -97,7 +97,7 @@ import CShims
   }
 }
 
-@inline(__always) func maxPool(_ x: UnsafePointer<Float>, _ n: Int, _ width: Int, _ out: Floats) {
+@inline(never) func maxPool(_ x: UnsafePointer<Float>, _ n: Int, _ width: Int, _ out: Floats) {
   let reach = width / 2
   var t = 0
   while t < n {
