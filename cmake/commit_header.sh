@@ -7,4 +7,6 @@ commit=$(git -C "$root" describe --always --dirty --abbrev=12 --exclude '*' 2>/d
 swift=$(swift --version 2>/dev/null | sed -n 's/.*\(Swift version [0-9.]*\).*/\1/p' | head -1)
 text=$(printf '#define TAMIS_COMMIT "%s"\n#define TAMIS_SWIFT "%s, "' "$commit" "${swift:-Swift}")
 mkdir -p "$(dirname "$header")"
+# The compiler does not see that a header it missed has appeared.
+if [ ! -f "$header" ]; then touch "$root/Sources/CShims/platform.c"; fi
 if [ ! -f "$header" ] || [ "$(cat "$header")" != "$text" ]; then printf '%s\n' "$text" >"$header"; fi
