@@ -19,7 +19,7 @@ count() {
   awk '
     /Test run with [0-9]+ tests?.* passed/ { for (i = 1; i < NF; i++) if ($i == "with") { p += $(i + 1); break } next }
     /Test run with [0-9]+ tests?.* failed/ { for (i = 1; i < NF; i++) if ($i == "with") { swift += $(i + 1); break } next }
-    /Test .* failed after [0-9.]+ seconds? with/ && !/Test run/ { bad++; next }
+    /Test .* failed after [0-9.]+ seconds? with/ && !/Test (run|case)/ { bad++; next }
     /tests passed, [0-9]+ tests failed out of/ { n = $NF; f += $4; p += n - $4; next }
     /^[0-9]+ (passed|failed|skipped|error).* in [0-9.:]+/ {
       for (i = 2; i <= NF; i++) {
@@ -94,7 +94,7 @@ if has cpp; then
   suite cpp ctest --test-dir build --output-on-failure
 fi
 if has python && [ -x .venv/bin/python ] && [ -d bindings/python/tests ]; then
-  suite python .venv/bin/python -m pytest -q bindings/python
+  suite python .venv/bin/python -m pytest bindings/python
 fi
 if has examples; then
   if [ -f examples/python/minimal.py ] && [ -x .venv/bin/python ]; then
