@@ -4,8 +4,8 @@
 static const char header[] =
     "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
     "\"b\\n\\u00e9\":{\"dtype\":\"BF16\",\"shape\":[4,1],\"data_offsets\":[24,32]},"
-    "\"c\":{\"dtype\":\"I8\",\"shape\":[],\"data_offsets\":[32,33]},"
-    "\"d\":{\"dtype\":\"F16\",\"shape\":[2,2,2],\"data_offsets\":[33,49]}}       ";
+    "\"d\":{\"dtype\":\"F16\",\"shape\":[2,2,2],\"data_offsets\":[32,48]},"
+    "\"c\":{\"dtype\":\"I8\",\"shape\":[],\"data_offsets\":[48,49]}}";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static uint8_t whole[1024], changed[FILE_CAPACITY];
@@ -13,9 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   input in = {data, size};
   tamis_weights *weights = NULL;
   if (!whole_size) {
-    const uint64_t n = sizeof header - 1;
+    const uint64_t n = (sizeof header - 1 + 7) & ~(uint64_t)7; /* padded with spaces, as the format asks */
+    memset(whole, ' ', 8 + n);
     memcpy(whole, &n, 8);
-    memcpy(whole + 8, header, n);
+    memcpy(whole + 8, header, sizeof header - 1);
+    memset(whole + 8 + n, 1, 49);
     whole_size = 8 + n + 49;
   }
   const size_t length = mutate(&in, whole, whole_size, changed);

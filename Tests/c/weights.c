@@ -21,13 +21,17 @@ static void test_good(void) {
       "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
       "\"a\\u00e9\":{\"dtype\":\"BF16\",\"shape\":[4],\"data_offsets\":[24,32]},"
       "\"u\":{\"dtype\":\"U16\",\"shape\":[1],\"data_offsets\":[32,34]}}";
+  char padded[512]; /* to a multiple of 8, as the format's writers do, so that the data is aligned */
   float data[9] = {1, 2, 3, 4, 5, 6, 0, 0, 0};
   char name[16];
   size_t needed = 0;
   tamis_weights *w = NULL;
   tamis_tensor t;
-  write_weights(header, strlen(header), data, 34);
+  memset(&t, 0, sizeof t);
+  snprintf(padded, sizeof padded, "%s%*s", header, (int)(8 - strlen(header) % 8), "");
+  write_weights(padded, strlen(padded), data, 34);
   OK(tamis_weights_open(path, &w));
+  if (!w) return;
   CHECK(tamis_weights_count(w) == 3);
   OK(tamis_weights_name(w, 0, name, sizeof name, &needed));
   CHECK(strcmp(name, "b") == 0 && needed == 1);
@@ -37,7 +41,7 @@ static void test_good(void) {
   CHECK(strcmp(name, "a") == 0); /* whole characters only */
   OK(tamis_weights_get(w, "b", &t));
   CHECK(t.dtype == TAMIS_F32 && t.ndim == 2 && t.shape[0] == 2 && t.shape[1] == 3 && t.stride[0] == 3 && t.stride[1] == 1);
-  CHECK(memcmp(t.data, data, 24) == 0 && t.scale == NULL);
+  CHECK(t.data && memcmp(t.data, data, 24) == 0 && t.scale == NULL);
   OK(tamis_weights_get(w, "a\xc3\xa9", &t));
   CHECK(t.dtype == TAMIS_BF16 && t.shape[0] == 4);
   FAILS(TAMIS_ERR_UNSUPPORTED, "u", tamis_weights_get(w, "u", &t));
@@ -57,6 +61,20 @@ static void test_good(void) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "out", tamis_weights_open(path, NULL));
   FAILS(TAMIS_ERR_NOT_FOUND, "", tamis_weights_open("/nonexistent", &w));
   CHECK(tamis_weights_open("/", &w) != TAMIS_OK); /* a directory */
+}
+
+/* Data that the file does not align to its elements cannot be a view. */
+static void test_unaligned(void) {
+  const char *header = "{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+  const float one = 1;
+  tamis_weights *w = NULL;
+  tamis_tensor t;
+  char shifted[128];
+  snprintf(shifted, sizeof shifted, "%s%*s", header, (int)(9 - strlen(header) % 8), "");
+  write_weights(shifted, strlen(shifted), &one, 4);
+  OK(tamis_weights_open(path, &w));
+  FAILS(TAMIS_ERR_UNSUPPORTED, "t", tamis_weights_get(w, "t", &t));
+  tamis_weights_close(w);
 }
 
 static void refused(const char *header, uint64_t size, size_t data_size) {
@@ -98,6 +116,7 @@ void test_weights(void) {
   const char *directory = getenv("TMPDIR");
   snprintf(path, sizeof path, "%s/tamis-test-%ld.safetensors", directory ? directory : "/tmp", (long)getpid());
   test_good();
+  test_unaligned();
   test_wrong();
   unlink(path);
 }
