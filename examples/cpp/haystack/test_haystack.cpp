@@ -180,7 +180,7 @@ void haystacks() {
   expect(depths.front() == 0 && depths.back() == kDepthBins - 1, "from start to end");
   expect(throws([&] { maker.check(60, 10); }), "no room for text");
   expect(throws([&] { maker.check(5000, 10); }), "the text is too short");
-  expect(throws([&] { maker.check(900, 14); }), "52 words are too few");
+  expect(throws([&] { maker.check(900, 14); }), "the vocabulary has too few words");
 }
 
 void intervals() {
