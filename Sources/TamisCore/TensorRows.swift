@@ -1,10 +1,9 @@
-import CShims
-import TamisCore
+public import CShims
 
 /// Rows of tensors to and from f32, whatever their dtype and strides.
-enum TensorRows {
+public enum TensorRows {
   /// One row of d elements with a stride between them.
-  static func load(
+  public static func load(
     _ from: UnsafeRawPointer, _ dtype: DType, stride: Int, scale: Float, count d: Int, to: UnsafeMutablePointer<Float>,
     _ table: UnsafePointer<tk_table>
   ) {
@@ -23,7 +22,7 @@ enum TensorRows {
   }
 
   /// One row of f32 to f32, f16 or bf16 elements with a stride between them.
-  static func store(
+  public static func store(
     _ from: UnsafePointer<Float>, count d: Int, to: UnsafeMutableRawPointer, _ dtype: DType, stride: Int,
     _ table: UnsafePointer<tk_table>
   ) {
@@ -41,12 +40,12 @@ enum TensorRows {
 
 extension TensorView {
   /// Row (h, t) of a [heads, n, d] view as f32.
-  func loadRow(_ h: Int, _ t: Int, to: UnsafeMutablePointer<Float>, _ table: UnsafePointer<tk_table>) {
+  public func loadRow(_ h: Int, _ t: Int, to: UnsafeMutablePointer<Float>, _ table: UnsafePointer<tk_table>) {
     TensorRows.load(row(h, t), dtype, stride: stride[2], scale: rowScale(h, t), count: shape[2], to: to, table)
   }
 
   /// Writes row (h, t) of a [heads, n, d] view from f32.
-  func storeRow(_ h: Int, _ t: Int, from: UnsafePointer<Float>, _ table: UnsafePointer<tk_table>) {
+  public func storeRow(_ h: Int, _ t: Int, from: UnsafePointer<Float>, _ table: UnsafePointer<tk_table>) {
     TensorRows.store(from, count: shape[2], to: row(h, t), dtype, stride: stride[2], table)
   }
 }
