@@ -32,7 +32,7 @@ struct Options {
   std::vector<int> chunks{16, 32, 64, 128};
   std::int64_t chunks_at = 4096;
   int trials = 60, needles = 10, threads = 0;
-  int sinks = 8, top_k = 192, recent = 64, chunk = 32, pool = 0;
+  int sinks = 8, top_k = 192, recent = 128, chunk = 64, pool = 0;
   float similarity = 0.9f;
   std::uint64_t seed = 1;
   bool markdown = false;
