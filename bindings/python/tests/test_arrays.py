@@ -179,7 +179,8 @@ def test_export_through_dlpack():
 @pytest.mark.parametrize("version", [None, (1, 0)])
 def test_export_of_bfloat16_says_bfloat16(version):
     t = tamis.Tensor(np.array([0x3F80, 0x4000], np.uint16), dtype="bf16")
-    tensor, _ = _arrays._open_capsule(t.__dlpack__(max_version=version), "x")
+    capsule = t.__dlpack__(max_version=version)
+    tensor, _ = _arrays._open_capsule(capsule, "x")
     assert (tensor.code, tensor.bits, tensor.data + tensor.byte_offset) == (4, 16, t.data_ptr)
 
 
