@@ -42,6 +42,16 @@ public final class Context: @unchecked Sendable {
     pthread_mutex_init(mutex, nil)
   }
 
+  /// A context on a backend made elsewhere: how a plain-loop backend runs the domains in their tests.
+  public init(backend: any Backend) {
+    self.backend = backend
+    device = .cpu
+    log = nil
+    logLevel = .warning
+    mutex = .allocate(capacity: 1)
+    pthread_mutex_init(mutex, nil)
+  }
+
   deinit {
     pthread_mutex_destroy(mutex)
     mutex.deallocate()
