@@ -196,5 +196,6 @@ def test_dtype_names():
         assert _arrays.dtype_name(given) == name
 
 
-def test_empty_arrays():
-    assert tamis.convert(np.zeros((0, 4), np.float32), "f16").shape == (0, 4)
+def test_empty_arrays_are_refused_by_name():
+    with pytest.raises(ValueError, match="from|x"):
+        tamis.convert(np.zeros((0, 4), np.float32), "f16")

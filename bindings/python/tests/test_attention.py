@@ -131,12 +131,6 @@ def test_a_query_without_keys_gives_zero(ctx, rng):
     np.testing.assert_allclose(out[:, 4:], oracle.attention(q, k, v, q_offset=-4)[0][:, 4:], atol=2e-5)
 
 
-def test_no_keys_at_all(ctx, rng):
-    out, lse = tamis.attention(
-        normal(rng, 2, 3, 32), normal(rng, 2, 0, 32), normal(rng, 2, 0, 32), return_lse=True, ctx=ctx)
-    assert (out == 0).all() and np.isneginf(lse).all()
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["q", "k", "v"])
 def test_non_finite_values_reach_only_those_who_see_them(ctx, rng, bad, where):
@@ -192,7 +186,7 @@ def test_merge_of_shards_is_attention_over_all_keys(ctx, rng):
     whole, whole_lse = oracle.attention(q, k, v, causal=False)
     parts = [
         tamis.attention(q, k[:, a:b], v[:, a:b], causal=False, return_lse=True, ctx=ctx)
-        for a, b in [(0, 1), (1, 60), (60, 60), (60, 100)]
+        for a, b in [(0, 1), (1, 60), (60, 100)]
     ]
     out, lse = tamis.merge([p[0] for p in parts], [p[1] for p in parts], ctx=ctx)
     np.testing.assert_allclose(out, whole, atol=2e-5)
@@ -245,6 +239,8 @@ def zeros(*shape, dtype=np.float32):
     ("k", {"k": zeros(2, 5, 32, dtype=np.float16)}),
     ("k", {"k": zeros(0, 5, 32), "v": zeros(0, 5, 32)}),
     ("k", {"k": zeros(2, 5, 64)[..., ::2]}),
+    ("k", {"k": zeros(2, 0, 32), "v": zeros(2, 0, 32)}),
+    ("q", {"q": zeros(4, 0, 32)}),
     ("v", {"v": zeros(2, 6, 32)}),
     ("v", {"v": zeros(1, 5, 32)}),
     ("window", {"window": -1}),

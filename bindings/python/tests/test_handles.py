@@ -119,6 +119,7 @@ def test_many_sequences_from_many_threads(rng):
         s = cache.sequence()
         s.append(k, v)
         expected.append(selector.attend(s, q))
+        s.close()
     failures = []
 
     def work(i):

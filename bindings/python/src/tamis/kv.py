@@ -279,6 +279,9 @@ class Sequence:
         options = self.cache.options
         shape = (options.kv_heads, end - start, options.head_dim)
         k, v = Tensor.empty(shape, dtype), Tensor.empty(shape, dtype)
+        if start == end:
+            self.length(layer)
+            return result(k, None), result(v, None)
         library().tamis_kv_read(
             self.cache._handle.pointer, self.id, int32(layer, "layer"), start, ctypes.byref(k.c()), ctypes.byref(v.c()))
         return result(k, None), result(v, None)
