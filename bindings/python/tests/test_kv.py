@@ -271,7 +271,7 @@ def test_round_trip(ctx, rng, tmp_path, dtype):
 def test_from_snapshot(cpu, snapshot):
     path, contents = snapshot
     cache, sequences = tamis.KVCache.from_snapshot(path, ctx=cpu)
-    assert cache.options.rope == tamis.RoPE(base=5e5) and len(sequences) == 3
+    assert cache.options.rope == tamis.RoPE(rotary_dims=16, base=5e5) and len(sequences) == 3
     for s, layers in zip(sequences, contents):
         for layer, (k, v) in enumerate(layers):
             np.testing.assert_array_equal(s.read(layer=layer)[0], k)
