@@ -45,7 +45,7 @@ let package = Package(
       dependencies: ["CShims"] + levels.map { .target(name: "Kernels\($0.name)") }),
     .target(
       name: "TamisDevice", dependencies: ["TamisCore", "CShims"],
-      exclude: ["OpenCL/Kernels"]),
+      exclude: ["OpenCL/Kernels", "OpenCL/embed_kernels.py"]),
     .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
     .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "CShims"]),
     .target(
@@ -63,8 +63,11 @@ let package = Package(
       name: "tamis-cli",
       dependencies: ["Tamis", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/tamis"),
+    .executableTarget(
+      name: "tamis-bench-decode", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/decode"),
     .testTarget(name: "TamisCoreTests", dependencies: ["TamisCore", "CShims"]),
     .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore"]),
+    .testTarget(name: "TamisOpenCLTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
     .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),
   ]
 )

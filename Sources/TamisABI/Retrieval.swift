@@ -70,11 +70,12 @@ extension tamis_retrieval_stats: VersionedStruct {
     let n = try need(n, "n")
     let room = try roomForTokens(indices, capacity)
     let votes = try roomForVotes(votes, try selector.cache.length(of: sequence, layer: layer))
-    let found = try selector.retrieve(sequence, layer: layer, q: q.view, indices: room, votes: votes)
-    n.pointee = Int64(found)
+    let found = try selector.retrieve(sequence, layer: layer, q: q.view, indices: nil, votes: nil)  // the number alone
     guard found <= room?.count ?? 0 else {
+      n.pointee = Int64(found)
       throw TamisError(.bufferTooSmall, "capacity is \(capacity); expected at least \(found)")
     }
+    n.pointee = Int64(try selector.retrieve(sequence, layer: layer, q: q.view, indices: room, votes: votes))
   }
 }
 

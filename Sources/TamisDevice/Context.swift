@@ -35,8 +35,8 @@ public final class Context: @unchecked Sendable {
     self.log = log
     self.logLevel = logLevel
     switch device {
-    case .cpu: throw TamisError(.unsupported, "device: CPU backend not linked")
-    case .openCL: throw TamisError(.noDevice, "device: no OpenCL device")
+    case .cpu: backend = try CPUBackend(threads: resolved)
+    case .openCL: backend = try OpenCLBackend(index: openCLIndex)
     }
     mutex = .allocate(capacity: 1)
     pthread_mutex_init(mutex, nil)

@@ -22,9 +22,14 @@ public enum Dense {
     let kLen = k.shape[k.ndim - 2]
     var rule = rule
     var mask = mask
-    // Beyond these ends nothing changes any more, and position arithmetic behind cannot overflow.
-    if rule.window > 0 { rule.window = min(rule.window, Int.max / 4) }
-    mask.queryOffset = max(-qLen, min(mask.queryOffset, kLen + rule.window))
+    // Query i sees keys with low < j - i <= offset. Beyond these ends nothing changes any more, and position arithmetic behind
+    // cannot overflow.
+    let offset = max(-qLen, min(mask.queryOffset, kLen + 1))
+    if rule.window > 0 {
+      let (low, overflow) = mask.queryOffset.subtractingReportingOverflow(rule.window)
+      rule.window = offset - max(-qLen - 1, min(overflow ? .min : low, kLen))
+    }
+    mask.queryOffset = offset
     let (attentionRule, attentionMask) = (rule, mask)
     try context.withLock { () throws(TamisError) in
       if q.ndim == 3 {

@@ -49,8 +49,8 @@ extension Dense {
     var top = -Double.infinity
     for s in parts.indices {
       weights[s] = Double(address(lse[s], index, dims).pointee)
-      // Not max(): NaN must win, so that it reaches the result.
-      if !(weights[s] <= top) { top = weights[s] }
+      // Not max(): NaN must win and stay, so that it reaches the result.
+      if !(weights[s] <= top) && !top.isNaN { top = weights[s] }
     }
     var sum = 0.0
     if top != -.infinity { for s in parts.indices { sum += exp(weights[s] - top) } }

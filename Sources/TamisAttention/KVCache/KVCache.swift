@@ -157,8 +157,9 @@ public final class KVCache: @unchecked Sendable {
       layer >= 0 && layer < options.layers, "layer is \(layer); expected 0 to \(options.layers - 1)")
   }
 
-  func emptySequence() -> CachedSequence {
-    CachedSequence(layers: options.layers, reserving: min(pages.total, 1024))
+  /// The page list is reserved ahead, so that a steady append allocates nothing.
+  func emptySequence(reserving count: Int = 1024) -> CachedSequence {
+    CachedSequence(layers: options.layers, reserving: min(pages.total, count))
   }
 
   /// Gives a sequence its name.

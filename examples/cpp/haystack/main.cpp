@@ -70,10 +70,12 @@ void declare(CLI::App &app, Options &o) {
 
 std::string read_file(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  // a folder opens, and fails at the first read
-  if (!file.is_open() || file.bad()) throw std::runtime_error(path + ": cannot be read");
-  return text;
+  if (!file) throw std::runtime_error(path + ": cannot be opened");
+  try {
+    return {std::istreambuf_iterator<char>(file), {}};
+  } catch (const std::ios_base::failure &) {  // a folder opens, and fails at the first read
+    throw std::runtime_error(path + ": cannot be read");
+  }
 }
 
 HaystackMaker make_haystacks(const Options &o) {
@@ -116,6 +118,8 @@ void run(const Options &o) {
   const tamis::Context context = make_context(o);
   Model model(context, o.model);
   const HaystackMaker maker = make_haystacks(o);
+  for (const std::int64_t length : o.lengths) maker.check(length, o.needles);
+  if (o.chunks_at > 0) maker.check(o.chunks_at, o.needles);
   const bool terminal = isatty(STDERR_FILENO) == 1;
   const auto note = [terminal](const std::string &line) {
     if (terminal) std::cerr << "\r\x1b[K" << line << std::flush;
@@ -139,13 +143,14 @@ void run(const Options &o) {
   const std::string device = context.device_name();
   std::cout << "Exact answers to needles in real text; the model was trained on " << model.config().trained_length << " tokens.\n"
             << device << ", " << context.threads() << (context.threads() == 1 ? " thread" : " threads") << ", " << o.dtype << " cache, seed " << o.seed
-            << ". TokenSelect: " << o.sinks << " sinks + " << o.top_k << " selected + " << o.recent << " recent, chunks of " << o.chunk;
+            << ", " << experiment.questions() << " questions a row.\n"
+            << "TokenSelect: " << o.sinks << " sinks + " << o.top_k << " selected + " << o.recent << " recent, chunks of " << o.chunk;
   if (o.scoring != "none") std::cout << ", scored on " << o.scoring << " keys";
   if (o.pool > 1) std::cout << ", votes pooled over " << o.pool;
   std::cout << "; StreamingLLM: " << o.sinks << " sinks + " << o.top_k + o.recent << " recent.\n\n";
   print_methods(std::cout, methods, style);
   std::cout << "\nexact: both answer tokens right, in % (95 % Wilson interval), and by the needle's depth. tokens/step: keys one query attends in one\n"
-               "layer. KV/step: keys and values read per decoded token, all layers, scoring included. prefill: one haystack. less, faster: against dense.\n";
+               "layer. KV/step: keys and values read per decoded token, all layers, scoring included. prefill: one haystack. (x): how many times less than dense.\n";
   if (!chunks.empty()) {
     std::cout << "\nThe prefill chunk (its tokens share one selection):\n\n";
     print_chunks(std::cout, chunks, style);

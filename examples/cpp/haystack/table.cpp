@@ -79,7 +79,7 @@ std::pair<double, double> wilson(int right, int asked) {
 void print_methods(std::ostream &out, const std::vector<Cell> &cells, Style style) {
   std::vector<Row> rows{{"length", "method", "exact %", "95 % CI"}};
   append(rows[0], depth_headings());
-  append(rows[0], {"tokens/step", "KV/step", "less", "prefill ms", "faster", "ms/token", "faster"});
+  append(rows[0], {"tokens/step", "KV/step", "(x)", "prefill ms", "(x)", "ms/token", "(x)"});
   for (const Cell &cell : cells) {
     const Cell *dense = dense_of(cells, cell.length);
     const auto against = [&](auto measure) { return dense ? ratio(measure(*dense), measure(cell)) : std::string("-"); };

@@ -78,17 +78,26 @@ HaystackMaker::HaystackMaker(const Tokenizer &tokenizer, std::vector<std::int32_
     if (id != key_ && is_word(tokenizer.bytes(id))) words_.push_back(id);
 }
 
-Haystack HaystackMaker::make(std::int64_t length, int needles, std::mt19937_64 &random) const {
-  const std::int64_t filler = length - needles * kNeedleTokens - kQuestionTokens - kAnswerTokens;
-  if (filler < needles)
+/// Tokens of text in a haystack.
+std::int64_t HaystackMaker::filler(std::int64_t length, int needles) {
+  return length - needles * kNeedleTokens - kQuestionTokens - kAnswerTokens;
+}
+
+void HaystackMaker::check(std::int64_t length, int needles) const {
+  const std::int64_t text = filler(length, needles);
+  if (text < needles)
     throw std::runtime_error("length " + std::to_string(length) + " has no room for text around " + std::to_string(needles) + " needles");
-  if (filler > text_length())
+  if (text > text_length())
     throw std::runtime_error("the text has " + std::to_string(text_length()) + " tokens; length " + std::to_string(length) + " takes " +
-                             std::to_string(filler) + " of them");
-  if (needles * std::size_t{4} > words_.size())
+                             std::to_string(text) + " of them");
+  if (static_cast<std::size_t>(needles) * 4 > words_.size())
     throw std::runtime_error("the tokenizer has " + std::to_string(words_.size()) + " whole words; " + std::to_string(needles) +
                              " needles take four each");
+}
 
+Haystack HaystackMaker::make(std::int64_t length, int needles, std::mt19937_64 &random) const {
+  check(length, needles);
+  const std::int64_t filler = HaystackMaker::filler(length, needles);
   // the first 4 * needles places of a Fisher-Yates shuffle: no word appears in two needles
   std::vector<std::int32_t> words = words_;
   for (std::int64_t i = 0; i < 4 * needles; ++i)
@@ -139,7 +148,7 @@ Cell run_cell(Experiment &experiment, std::int64_t length, const Settings &setti
   cell.settings = settings;
   const tamis_selector_options options = settings.options(experiment.model.config());
   std::mt19937_64 random(experiment.seed * 1000003 + static_cast<std::uint64_t>(length));
-  const int haystacks = (experiment.trials + experiment.needles - 1) / experiment.needles;
+  const int haystacks = experiment.haystacks();
   // a fork copies the last page when it appends, and may open one more
   tamis::KVCache cache = experiment.model.make_cache(experiment.context, length + 3 * 64, experiment.dtype, experiment.scoring_copy);
   tamis::Selector selector(cache, options);

@@ -32,13 +32,19 @@ class HaystackMaker {
   /// Throws std::runtime_error when the tokenizer lacks what a needle needs.
   HaystackMaker(const Tokenizer &tokenizer, std::vector<std::int32_t> text);
 
-  /// `length` counts haystack, question and answer. Throws std::runtime_error when the text or the length is too short.
+  /// `length` counts haystack, question and answer. Throws std::runtime_error when the text, the length or the vocabulary is
+  /// too small.
+  void check(std::int64_t length, int needles) const;
+
+  /// As `check`.
   Haystack make(std::int64_t length, int needles, std::mt19937_64 &random) const;
 
   std::int32_t key() const { return key_; }
   std::int64_t text_length() const { return static_cast<std::int64_t>(text_.size()); }
 
  private:
+  static std::int64_t filler(std::int64_t length, int needles);
+
   std::vector<std::int32_t> text_, words_;
   std::int32_t key_, stop_;
 };
@@ -77,6 +83,9 @@ struct Experiment {
   std::uint64_t seed;
   tamis_dtype dtype, scoring_copy;  // of the cache; scoring_copy as in tamis_kv_options
   std::function<void(const std::string &)> note;  // told what is being done
+
+  int haystacks() const { return (trials + needles - 1) / needles; }
+  int questions() const { return haystacks() * needles; }
 };
 
 /// Every cell of a length sees the same haystacks.

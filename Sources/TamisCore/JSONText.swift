@@ -1,12 +1,9 @@
-/// As much of JSON as `tamis_build_info` writes.
-public enum JSON: Sendable {
-  case null
-  case bool(Bool)
-  case number(Int)
-  case string(String)
-  case array([JSON])
-  case object([(key: String, value: JSON)])
-
+/// Writing JSON: one line, names in the order given.
+extension JSON {
+  /// An object of members in this order.
+  public static func members(_ members: KeyValuePairs<String, JSON>) -> JSON {
+    .object(members.map { Member(name: $0.key, value: $0.value) })
+  }
   public static func strings(_ values: [String]) -> JSON { .array(values.map(JSON.string)) }
   public static func optional(_ value: String?) -> JSON { value.map(JSON.string) ?? .null }
 
@@ -14,11 +11,12 @@ public enum JSON: Sendable {
     switch self {
     case .null: "null"
     case .bool(let value): value ? "true" : "false"
-    case .number(let value): "\(value)"
+    case .integer(let value): "\(value)"
+    case .number(let value): value.isFinite ? "\(value)" : "null"
     case .string(let value): Self.quoted(value)
     case .array(let values): "[" + values.map(\.text).joined(separator: ", ") + "]"
     case .object(let members):
-      "{" + members.map { Self.quoted($0.key) + ": " + $0.value.text }.joined(separator: ", ") + "}"
+      "{" + members.map { Self.quoted($0.name) + ": " + $0.value.text }.joined(separator: ", ") + "}"
     }
   }
 
