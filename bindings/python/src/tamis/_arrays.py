@@ -153,6 +153,8 @@ class Tensor:
     strides: tuple[int, ...]
     readonly: bool
     scale: np.ndarray | None
+    _address: int
+    _owner: Any
 
     def __init__(self, array: ArrayLike, dtype: Any = None, scale: ArrayLike | None = None) -> None:
         self._read(array, "array", None if dtype is None else dtype_name(dtype))
