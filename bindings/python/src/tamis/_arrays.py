@@ -192,8 +192,10 @@ class Tensor:
         elif hasattr(array, "__dlpack__"):
             try:
                 self._read_dlpack(array, argument, dtype)
+            except UnsupportedError:
+                raise
             except (BufferError, RuntimeError, AttributeError) as error:
-                if isinstance(error, UnsupportedError) or not hasattr(array, "__array_interface__"):
+                if not hasattr(array, "__array_interface__"):
                     raise InvalidArgumentError(f"{argument} cannot be read through DLPack: {error}") from error
                 self._read_numpy(np.asarray(array), argument, dtype)
         elif hasattr(array, "__array_interface__"):
