@@ -2,7 +2,8 @@
 # Builds a self-contained wheel into dist/ and tests it in an empty environment (numpy only) outside the source tree.
 #   bindings/python/make_wheel.sh            builds the library with SwiftPM
 #   TAMIS_LIBRARY_PATH=/path/libtamis.so bindings/python/make_wheel.sh
-# The wheel holds the stripped library and libzstd; OpenBLAS and OpenCL are found with dlopen where they are installed.
+# The wheel holds the stripped library and, through auditwheel, whatever it links beyond the manylinux baseline. OpenBLAS and
+# OpenCL are optional: the library looks for them at run time.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -24,14 +25,14 @@ tools=$root/.venv-wheel
 
 # A copy, so that no build/ or egg-info is left in the tree.
 mkdir "$work/source"
-cp -r "$here/src" "$here/pyproject.toml" "$here/setup.py" "$here/README.md" "$work/source/"
+cp -r "$here/src" "$here/pyproject.toml" "$here/setup.py" "$here/README.md" "$root/LICENSE" "$work/source/"
 find "$work/source" -name __pycache__ -prune -exec rm -rf {} +
 TAMIS_LIBRARY_PATH=$work/libtamis.so "$tools/bin/python" -m build --wheel --no-isolation --outdir "$work/raw" "$work/source" > "$work/build.log" 2>&1 \
   || { cat "$work/build.log"; exit 1; }
 
 mkdir -p "$dist"
 rm -f "$dist"/tamis-*.whl
-PATH=$tools/bin:$PATH "$tools/bin/auditwheel" --quiet repair --wheel-dir "$dist" "$work"/raw/tamis-*.whl
+PATH=$tools/bin:$PATH "$tools/bin/auditwheel" repair --wheel-dir "$dist" "$work"/raw/tamis-*.whl > "$work/audit.log" 2>&1 || { cat "$work/audit.log"; exit 1; }
 wheel=$(ls "$dist"/tamis-*.whl)
 
 python3 -m venv "$work/empty"

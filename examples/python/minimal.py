@@ -15,9 +15,9 @@ k = rng.standard_normal((kv_heads, n, head_dim), dtype=np.float32)
 v = rng.standard_normal((kv_heads, n, head_dim), dtype=np.float32)
 q = rng.standard_normal((q_heads, 1, head_dim), dtype=np.float32)
 # The token that the last query is after.
-k[:, needle] = q.reshape(kv_heads, -1, head_dim).mean(axis=1) * 4
+k[:, needle] = q.reshape(kv_heads, -1, head_dim).mean(axis=1) * 10
 
-cache = tamis.KVCache(kv_heads=kv_heads, head_dim=head_dim, max_tokens=n)
+cache = tamis.KVCache(kv_heads=kv_heads, head_dim=head_dim, max_tokens=n, scoring_copy="i8")
 text = cache.sequence()
 text.append(k, v)
 
