@@ -39,13 +39,13 @@ extension OpenCLTests {
 
     @Test func specialValues() throws {
       let specials: [Float] = [
-        .nan, -.nan, .infinity, -.infinity, 0, -0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, .greatestFiniteMagnitude,
+        .nan, -.nan, .infinity, -.infinity, 0, -0.0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, .greatestFiniteMagnitude,
         -.greatestFiniteMagnitude, 1, -1, Float(bitPattern: 0x7f80_0001), Float(bitPattern: 0xffff_ffff),
       ]
       for k in 0...specials.count {
         try Self.check(specials, k)
         try Self.check(specials.reversed(), k)
-        try Self.check([-0, 0, -0, 0], min(k, 4))
+        try Self.check([-0.0, 0, -0.0, 0], min(k, 4))
       }
       try Self.check([Float](repeating: .nan, count: 300), 7)
       var random = Random(3)

@@ -83,6 +83,9 @@ extension OpenCLBackend {
   ) throws(TamisError) {
     let heads = q.shape[0], c = q.shape[1], d = source.headDim
     if heads == 0 || c == 0 { return }
+    if heads * c > Int32.max || source.kvHeads * source.tokens > Int32.max {
+      throw TamisError(.unsupported, "q, k: heads times tokens exceed 2^31 - 1, which the OpenCL kernels count in")
+    }
     let query = try uploadFloats(q, to: queries)
     let result = try outputs.reserve(heads * c * d * 4), resultLSE = try outputLSE.reserve(heads * c * 4)
     let group = heads / source.kvHeads, rows = group * c
@@ -150,13 +153,14 @@ extension OpenCLBackend {
     _ resultLSE: OpenCLBuffer, _ progress: Progress?
   ) throws(TamisError) {
     let d = source.headDim
-    let keys = d <= 128 ? 32 : 16, rowsEach = d <= 128 ? 4 : 2
-    // Local memory in bytes: queries, one tile of keys or values, weights and their maxima, ranges.
-    func bytes(_ bm: Int) -> Int { 4 * ((bm + keys) * (d + 4) + bm * (keys + 1) + bm * 10 + keys) }
-    var tileRows = 64
-    while tileRows > 16 && (bytes(tileRows) > min(queue.device.localMemoryBytes, 44 << 10) || tileRows * d > 4096) {
-      tileRows /= 2
-    }
+    let rowsEach = d <= 128 ? 4 : 2
+    var keys = d <= 128 ? 32 : 16, tileRows = 64
+    // Local memory in bytes: queries, one tile of keys or values, weights and their maxima, ranges. No more than lets two
+    // work-groups share a compute unit of 96 KiB, and what the device has.
+    let most = min(queue.device.localMemoryBytes, 44 << 10)
+    func bytes() -> Int { 4 * ((tileRows + keys) * (d + 4) + tileRows * (keys + 1) + tileRows * 10 + keys) }
+    while tileRows > 16 && (bytes() > most || tileRows * d > 4096) { tileRows /= 2 }
+    while keys > 8 && bytes() > most { keys /= 2 }
     var definitions = definitions
     definitions["BM"] = tileRows
     definitions["RM"] = rowsEach

@@ -68,6 +68,9 @@ public final class OpenCLStore: KVStore {
     let old = layers[index]
     let has = old?.frames ?? 0
     if frame < has { return }
+    if (frame + 1) * layout.pageRows > Int32.max {
+      throw TamisError(.outOfMemory, "max_tokens: an OpenCL cache holds at most 2^31 - 1 tokens times kv_heads")
+    }
     let bytes = frameBytes
     // Twice as many, but no larger a buffer than the device makes while what is asked for fits.
     let most = backend.queue.device.maxAllocationBytes / max(bytes.rows, bytes.copy, 1)
