@@ -17,8 +17,8 @@ struct DenseCase: CustomStringConvertible, Sendable {
   var qDType = DType.f32
 
   var description: String {
-    "\(heads)/\(kvHeads) heads, q \(c) \(qDType.name), k \(n) \(dtype.name), d \(d), causal \(causal) at \(offset ?? n - c), window \(window),"
-      + " cap \(softcap), bias \(bias), rope \(rope.style) \(rope.rotaryDims)"
+    "\(heads)/\(kvHeads) heads, q \(c) \(qDType.name), k \(n) \(dtype.name), d \(d), causal \(causal) at \(offset ?? n - c),"
+      + " window \(window), cap \(softcap), bias \(bias), rope \(rope.style) \(rope.rotaryDims)"
   }
 }
 

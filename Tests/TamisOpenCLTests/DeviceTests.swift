@@ -78,6 +78,17 @@ extension OpenCLTests {
       #expect(throws: TamisError.self) { try backend.programs.kernel(.vote, "no_such_kernel") }
     }
 
+    /// Work-groups fit the smallest local memory that is accepted.
+    @Test func localMemory() {
+      for d in Swift.stride(from: 8, through: 256, by: 8) {
+        for rows in [1, 7, 40] { #expect(DecodeBlock(rows: rows, headDim: d).bytes(headDim: d) <= 32 << 10) }
+        for memory in [32 << 10, 48 << 10, 1 << 20] {
+          let tile = PrefillTile(headDim: d, localMemoryBytes: memory)
+          #expect(tile.bytes(headDim: d) <= memory && tile.keys % 8 == 0 && tile.rows % tile.rowsEach == 0)
+        }
+      }
+    }
+
     @Test func embeddedKernelsAreUpToDate() throws {
       let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
       let folder = "/" + root + "/Sources/TamisDevice/OpenCL"

@@ -18,7 +18,8 @@ extension OpenCLTests {
         for (j, token) in candidates.enumerated() {
           var dot = 0.0
           for e in 0..<d { dot += Double(query[h * d + e]) * Double(keys[(g * cache.n + token) * d + e]) }
-          z[j] = dot.isNaN ? -.infinity : max(-Double(Float.greatestFiniteMagnitude), min(Double(Float.greatestFiniteMagnitude), dot))
+          let largest = Double(Float.greatestFiniteMagnitude)
+          z[j] = dot.isNaN ? -.infinity : max(-largest, min(largest, dot))
         }
         switch rule.kind {
         case .soft:

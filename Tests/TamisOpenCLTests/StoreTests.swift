@@ -7,7 +7,8 @@ extension OpenCLTests {
   @Suite(.needsDevice) struct StoreTests {
     static func read(_ cache: TestCache, _ dtype: DType = .f32) throws -> (k: [Float], v: [Float]) {
       let layout = cache.layout
-      let k = HostTensor([layout.kvHeads, cache.n, layout.headDim], dtype), v = HostTensor([layout.kvHeads, cache.n, layout.headDim], dtype)
+      let shape = [layout.kvHeads, cache.n, layout.headDim]
+      let k = HostTensor(shape, dtype), v = HostTensor(shape, dtype)
       var done = 0
       while done < cache.n {
         let slot = done % layout.pageTokens, count = min(layout.pageTokens - slot, cache.n - done, 11)
@@ -45,7 +46,8 @@ extension OpenCLTests {
     @Test func roundingOfSpecialValues() throws {
       let backend = try #require(Device.backend)
       let specials: [Float] = [
-        .nan, .infinity, -.infinity, 65504, 65520, 1e30, -1e30, 1e-8, 6e-8, -0.0, 3.4e38, 1.00390625, 1.01171875, 1e-40, 0.1, -0.3,
+        .nan, .infinity, -.infinity, 65504, 65520, 1e30, -1e30, 1e-8, 6e-8, -0.0, 3.4e38, 1.00390625, 1.01171875, 1e-40,
+        0.1, -0.3,
       ]
       for dtype in [DType.f32, .f16, .bf16, .i8] {
         let cache = try TestCache(backend, n: 2, kvHeads: 1, d: 16, dtype: dtype) { k, v in
