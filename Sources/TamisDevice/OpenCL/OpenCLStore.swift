@@ -74,7 +74,8 @@ public final class OpenCLStore: KVStore {
     let bytes = frameBytes
     // Twice as many, but no larger a buffer than the device makes while what is asked for fits.
     let most = backend.queue.device.maxAllocationBytes / max(bytes.rows, bytes.copy, 1)
-    let frames = max(frame + 1, min(max(8, 2 * has), layout.maxPages, most))
+    let first = min(8, (1 << 20) / max(bytes.rows, 1))
+    let frames = max(frame + 1, min(max(first, 2 * has), layout.maxPages, most))
     // The old buffers stay until all have grown: a failure changes nothing.
     let keys = try enlarged(old?.keys, has, frames, bytes.rows)
     let values = try enlarged(old?.values, has, frames, bytes.rows)
