@@ -47,20 +47,24 @@ let package = Package(
       name: "TamisDevice", dependencies: ["TamisCore", "CShims"],
       exclude: ["OpenCL/Kernels", "OpenCL/embed_kernels.py"]),
     .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
-    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention"]),
+    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "CShims"]),
     .target(
       name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"],
       linkerSettings: [
         .unsafeFlags(
           [
-            "-static-stdlib", "-Xlinker", "--gc-sections", "-Xlinker", "--version-script=\(exportMap)",
-            "-Xlinker", "-soname=libtamis.so.0", "-Xclang-linker", "-static-libstdc++", "-Xclang-linker", "-static-libgcc",
+            // lld, as gold leaves local symbols of ours in the dynamic table; abi/link makes libstdc++ and zstd static.
+            "-static-stdlib", "-use-ld=lld", "-L\(Context.packageDirectory)/abi/link", "-Xlinker", "--as-needed",
+            "-Xlinker", "--gc-sections", "-Xlinker", "--version-script=\(exportMap)",
+            "-Xlinker", "-soname=libtamis.so.0", "-Xclang-linker", "-static-libgcc",
           ], .when(platforms: [.linux], configuration: .release))
       ]),
     .executableTarget(
       name: "tamis-cli",
       dependencies: ["Tamis", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/tamis"),
+    .executableTarget(
+      name: "tamis-bench-decode", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/decode"),
     .testTarget(name: "TamisCoreTests", dependencies: ["TamisCore", "CShims"]),
     .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore"]),
     .testTarget(name: "TamisOpenCLTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),

@@ -5,7 +5,7 @@
   UnsafeRawPointer(p + i).loadUnaligned(as: SIMD16<UInt16>.self)
 }
 
-@inline(__always) func bf16ToF32(_ from: UnsafePointer<UInt16>, _ to: UnsafeMutablePointer<Float>, _ n: Int) {
+@inline(never) func bf16ToF32(_ from: UnsafePointer<UInt16>, _ to: UnsafeMutablePointer<Float>, _ n: Int) {
   var i = 0
   let out = UnsafeMutableRawPointer(to)
   while i &+ 16 <= n {
@@ -24,7 +24,7 @@
   return UInt16(truncatingIfNeeded: (x &+ 0x7fff &+ ((x &>> 16) & 1)) &>> 16)
 }
 
-@inline(__always) func f32ToBF16(_ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<UInt16>, _ n: Int) {
+@inline(never) func f32ToBF16(_ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<UInt16>, _ n: Int) {
   var i = 0
   while i < n {
     to[i] = roundToBF16(from[i].bitPattern)
@@ -32,7 +32,7 @@
   }
 }
 
-@inline(__always) func f16ToF32(_ from: UnsafePointer<UInt16>, _ to: UnsafeMutablePointer<Float>, _ n: Int) {
+@inline(never) func f16ToF32(_ from: UnsafePointer<UInt16>, _ to: UnsafeMutablePointer<Float>, _ n: Int) {
   var i = 0
   while i < n {
     let h = UInt32(truncatingIfNeeded: from[i])
@@ -59,7 +59,7 @@
   return sign | UInt16(truncatingIfNeeded: (rounded &- 0x3800_0000) &>> 13)
 }
 
-@inline(__always) func f32ToF16(_ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<UInt16>, _ n: Int) {
+@inline(never) func f32ToF16(_ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<UInt16>, _ n: Int) {
   var i = 0
   while i < n {
     to[i] = roundToF16(from[i].bitPattern)

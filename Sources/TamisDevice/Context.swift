@@ -35,9 +35,19 @@ public final class Context: @unchecked Sendable {
     self.log = log
     self.logLevel = logLevel
     switch device {
-    case .cpu: throw TamisError(.unsupported, "device: CPU backend not linked")
+    case .cpu: backend = try CPUBackend(threads: resolved)
     case .openCL: backend = try OpenCLBackend(index: openCLIndex)
     }
+    mutex = .allocate(capacity: 1)
+    pthread_mutex_init(mutex, nil)
+  }
+
+  /// A context on a backend made elsewhere: how a plain-loop backend runs the domains in their tests.
+  public init(backend: any Backend) {
+    self.backend = backend
+    device = .cpu
+    log = nil
+    logLevel = .warning
     mutex = .allocate(capacity: 1)
     pthread_mutex_init(mutex, nil)
   }

@@ -1,12 +1,36 @@
+import CShims
 public import TamisCore
 
-/// Kernels of the active instruction-set level on the context's worker threads.
-public final class CPUBackend {
+/// Kernels of one instruction-set level on the context's worker threads. The oracle of the other backends.
+public final class CPUBackend: Backend {
   public let pool: ThreadPool
-  let kernels = Kernels.active
+  let level: Kernels.Level
+  let kernels: UnsafePointer<tk_table>
+  /// Memory of a call, and of each worker within a region.
+  let shared = Scratch()
+  let workers: [Scratch]
+  let blas = OpenBLAS.shared
 
-  public init(threads: Int) throws(TamisError) { pool = try ThreadPool(count: threads) }
+  /// `level`: for tests and benchmarks that compare levels.
+  public init(threads: Int, level: Kernels.Level = Kernels.activeLevel) throws(TamisError) {
+    pool = try ThreadPool(count: threads)
+    self.level = level
+    kernels = Kernels.table(level)
+    workers = (0..<pool.count).map { _ in Scratch() }
+  }
 
-  public var name: String { "CPU \(Kernels.activeLevel.name)" }
+  public var name: String { "CPU \(level.name)" }
   public var threads: Int { pool.count }
+
+  public func makeStore(_ layout: KVLayout) throws(TamisError) -> any KVStore { try CPUStore(layout, kernels: kernels) }
+  public func makeScores() -> any TokenScores { CPUScores() }
+  public func makeSelection() -> any TokenSelection { CPUSelection() }
+
+  /// The store as one of this backend's.
+  func own(_ store: any KVStore) throws(TamisError) -> CPUStore {
+    guard let store = store as? CPUStore else {
+      throw TamisError(.device, "the cache was made on another device")
+    }
+    return store
+  }
 }

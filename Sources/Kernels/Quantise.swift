@@ -1,0 +1,73 @@
+// int8 with one scale per row: value = int8 * scale.
+import CShims
+
+@inline(never) func i8ToF32(_ from: UnsafePointer<Int8>, _ scale: Float, _ to: Floats, _ n: Int) {
+  let s = ts_splat(scale)
+  var i = 0
+  while i &+ lanes <= n {
+    ts_store_f32(to + i, ts_load_i8(from + i) * s)
+    i &+= lanes
+  }
+  while i < n {
+    to[i] = Float(from[i]) * scale
+    i &+= 1
+  }
+}
+
+@inline(__always) func isFinite(_ x: Float) -> Bool { x.bitPattern & 0x7f80_0000 != 0x7f80_0000 }
+
+@inline(__always) func largestFinite(_ x: UnsafePointer<Float>, _ n: Int) -> Float {
+  var top: Float = 0
+  var i = 0
+  while i < n {
+    let a = Float(bitPattern: x[i].bitPattern & 0x7fff_ffff)
+    if isFinite(a) && a > top { top = a }
+    i &+= 1
+  }
+  return top
+}
+
+/// x / scale to the nearest integer (ties to even), never beyond 127.
+@inline(__always) func quantised(_ x: Float, _ scale: Float) -> Int8 {
+  if scale == 0 || !isFinite(x) { return 0 }
+  let y = (x / scale).rounded(.toNearestOrEven)
+  return Int8(truncatingIfNeeded: Int32(y > 127 ? 127 : y < -127 ? -127 : y))
+}
+
+@inline(never) func f32ToI8(_ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<Int8>, _ n: Int) -> Float {
+  let scale = largestFinite(from, n) / 127
+  var i = 0
+  while i < n {
+    to[i] = quantised(from[i], scale)
+    i &+= 1
+  }
+  return scale
+}
+
+@inline(never) func prepareQueries(_ queries: Queries) {
+  let q = queries.pointee
+  let d = Int(q.dim)
+  let f32 = q.f32.unsafelyUnwrapped
+  f32ToBF16(f32, q.bf16.unsafelyUnwrapped, Int(q.count) &* d)
+  var g = 0
+  while g < Int(q.count) {
+    let x = f32 + g &* d
+    let high = q.i8_high.unsafelyUnwrapped + g &* d
+    let low = q.i8_low.unsafelyUnwrapped + g &* d
+    let scale = f32ToI8(x, high, d)
+    let fine = scale / 254
+    var highSum: Int32 = 0
+    var lowSum: Int32 = 0
+    var i = 0
+    while i < d {
+      low[i] = isFinite(x[i]) ? quantised(x[i] - Float(high[i]) * scale, fine) : 0
+      highSum &+= Int32(high[i])
+      lowSum &+= Int32(low[i])
+      i &+= 1
+    }
+    q.i8_scale.unsafelyUnwrapped[g] = scale
+    q.i8_high_sum.unsafelyUnwrapped[g] = highSum
+    q.i8_low_sum.unsafelyUnwrapped[g] = lowSum
+    g &+= 1
+  }
+}
