@@ -17,8 +17,8 @@ struct DenseCase: CustomStringConvertible, Sendable {
   var qDType = DType.f32
 
   var description: String {
-    "\(heads)/\(kvHeads) heads, q \(c) \(qDType.name), k \(n) \(dtype.name), d \(d), causal \(causal) at \(offset ?? n - c), window \(window),"
-      + " cap \(softcap), bias \(bias), rope \(rope.style) \(rope.rotaryDims)"
+    "\(heads)/\(kvHeads) heads, q \(c) \(qDType.name), k \(n) \(dtype.name), d \(d), causal \(causal) at \(offset ?? n - c),"
+      + " window \(window), cap \(softcap), bias \(bias), rope \(rope.style) \(rope.rotaryDims)"
   }
 }
 
@@ -164,7 +164,7 @@ extension OpenCLTests {
     }
 
     /// NaN and infinity reach the queries that see them and no others.
-    @Test(arguments: [1, 40]) func notANumber(_ c: Int) throws {
+    @Test(arguments: [1, 5, 40]) func notANumber(_ c: Int) throws {
       let backend = try #require(Device.backend)
       let n = 64, d = 16, first = n - c
       for (place, value) in [(60, Float.nan), (60, .infinity), (0, .nan), (63, .nan)] {

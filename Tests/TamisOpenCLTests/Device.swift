@@ -96,8 +96,9 @@ func bf16(_ x: Float) -> UInt16 {
   let low = UInt16(x.bitPattern >> 16)
   let below = Float(bitPattern: UInt32(low) << 16)
   if below == x || x.isInfinite { return low }
-  let above = Float(bitPattern: (UInt32(low) + 1) << 16)
-  let down = abs(Double(x) - Double(below)), up = abs(Double(above) - Double(x))
+  // Past the largest bf16 the next number would be 2^128, which stands for infinity.
+  let above = (low & 0x7fff) == 0x7f7f ? (x < 0 ? -0x1p128 : 0x1p128) : Double(Float(bitPattern: (UInt32(low) + 1) << 16))
+  let down = abs(Double(x) - Double(below)), up = abs(above - Double(x))
   return down < up || (down == up && low % 2 == 0) ? low : low + 1
 }
 

@@ -5,7 +5,7 @@ import TamisDevice
 /// Attention by the definition, in f64 loops.
 struct Oracle {
   var heads, kvHeads, c, d: Int
-  /// [heads][c][d], and [kvHeads][n][d] as stored
+  /// [heads][c][d], and [kvHeads][n][d] as stored; token t is row t mod n, so that a few pages can make a long sequence
   var q, k, v: [Float]
   var n: Int
   var scale: Double
@@ -42,7 +42,7 @@ struct Oracle {
         for (place, token) in list.enumerated() {
           if causal && token > at { continue }
           if window > 0 && token <= at - window { continue }
-          let kr = rotated(Array(k[((g * n + token) * d)..<((g * n + token + 1) * d)]), at: compact ? place : token)
+          let kr = rotated(Array(k[((g * n + token % n) * d)..<((g * n + token % n + 1) * d)]), at: compact ? place : token)
           var logit = scale * zip(qr, kr).reduce(0) { $0 + $1.0 * $1.1 }
           if softcap > 0 { logit = softcap * tanh(logit / softcap) }
           if token == 0, let bias { logit += Double(bias[h]) }
@@ -54,7 +54,7 @@ struct Oracle {
         let sum = weights.reduce(0, +)
         var o = [Double](repeating: 0, count: d)
         for (w, token) in zip(weights, seen) {
-          for e in 0..<d { o[e] += w / sum * Double(v[(g * n + token) * d + e]) }
+          for e in 0..<d { o[e] += w / sum * Double(v[(g * n + token % n) * d + e]) }
         }
         out += o
         lse.append(z.isEmpty ? -.infinity : m + log(sum))

@@ -11,19 +11,19 @@ enum EmbeddedKernels {
     #define DST_ELEM JOIN(ELEM_, DST)
     #define load4_src JOIN(load4_, SRC)
 
-    inline ushort bf16_of(float x) {
+    static inline ushort bf16_of(float x) {
       const uint u = as_uint(x);
       if ((u & 0x7fffffffu) > 0x7f800000u) return (ushort)((u >> 16) | 0x40u);
       return (ushort)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
     }
-    inline void store4_0(float4 x, global float *p, size_t i) { vstore4(x, i, p); }
-    inline void store4_1(float4 x, global half *p, size_t i) { vstore_half4_rte(x, i, p); }
-    inline void store4_2(float4 x, global ushort *p, size_t i) {
+    static inline void store4_0(float4 x, global float *p, size_t i) { vstore4(x, i, p); }
+    static inline void store4_1(float4 x, global half *p, size_t i) { vstore_half4_rte(x, i, p); }
+    static inline void store4_2(float4 x, global ushort *p, size_t i) {
       vstore4((ushort4)(bf16_of(x.x), bf16_of(x.y), bf16_of(x.z), bf16_of(x.w)), i, p);
     }
 
     // One row of D elements; *scale_to receives its scale when DST is i8.
-    inline void store_row(global const SRC_ELEM *from, float from_scale, global DST_ELEM *to, global float *scale_to,
+    static inline void store_row(global const SRC_ELEM *from, float from_scale, global DST_ELEM *to, global float *scale_to,
                           local float *reduced) {
       const int lid = get_local_id(0);
     #if DST == DTYPE_I8
@@ -236,8 +236,11 @@ enum EmbeddedKernels {
     #if DTYPE == DTYPE_I8
               v *= value_scales[at];
     #endif
-              for (int r = 0; r < R; r++)
-                if (all || (start + t >= low[r] && start + t < high[r])) acc[r] += s[r * (TK + 1) + t] * v;
+              if (all)
+                for (int r = 0; r < R; r++) acc[r] += s[r * (TK + 1) + t] * v;
+              else
+                for (int r = 0; r < R; r++)
+                  if (start + t >= low[r] && start + t < high[r]) acc[r] += s[r * (TK + 1) + t] * v;
             }
           }
         }
@@ -303,6 +306,7 @@ enum EmbeddedKernels {
     #define WG (TX * BM / RM)
     #define KM (TK / TX)
     #define DM ((D4 + TX - 1) / TX)
+    #define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
 
     kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
         global const float *q, global const ELEM *keys, global const ELEM *values, global const float *key_scales,
@@ -437,16 +441,26 @@ enum EmbeddedKernels {
         }
         barrier(CLK_LOCAL_MEM_FENCE);
 
-        const int last = min(TK, end - start);
-        for (int t = 0; t < last; t++) {
-          float w[RM];
-          for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
-          for (int e = 0; e < DM; e++) {
-            if (e * TX + x < D4) {
-              const float4 v = tile[t * STRIDE + e * TX + x];
-              // A row that may not see a key must not meet it even with weight 0: the value may be NaN.
-              for (int r = 0; r < RM; r++)
-                if (all || (start + t >= low[y * RM + r] && start + t < high[y * RM + r])) acc[r * DM + e] += w[r] * v;
+        if (all) {
+          for (int t = 0; t < TK; t++) {
+            float w[RM];
+            for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
+            for (int e = 0; e < DM; e++) {
+              if (HAS_DIM(e)) {
+                const float4 v = tile[t * STRIDE + e * TX + x];
+                for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
+              }
+            }
+          }
+        } else {
+          // A row that may not see a key must not meet it even with weight 0: the value may be NaN.
+          for (int r = 0; r < RM; r++) {
+            const int row = y * RM + r;
+            const int from = max(low[row] - start, 0), to = min(high[row] - start, TK);
+            for (int t = from; t < to; t++) {
+              const float w = p[row * (TK + 1) + t];
+              for (int e = 0; e < DM; e++)
+                if (HAS_DIM(e)) acc[r * DM + e] += w * tile[t * STRIDE + e * TX + x];
             }
           }
         }
@@ -462,7 +476,7 @@ enum EmbeddedKernels {
         if (row < n_rows) {
           const size_t to = (size_t)(kv_head * group + row % group) * n_queries + row / group;
           for (int e = 0; e < DM; e++)
-            if (e * TX + x < D4) vstore4(sum == 0.0f ? (float4)(0.0f) : acc[r * DM + e] / sum, to * D4 + e * TX + x, out);
+            if (HAS_DIM(e)) vstore4(sum == 0.0f ? (float4)(0.0f) : acc[r * DM + e] / sum, to * D4 + e * TX + x, out);
           if (x == 0) lse[to] = sum == 0.0f ? -INFINITY : (m[r] == -INFINITY ? 0.0f : m[r]) + log(sum);
         }
       }
@@ -484,14 +498,14 @@ enum EmbeddedKernels {
     #define DTYPE_I8 3
 
     // Four consecutive elements from element 4 * i on, as f32; loadN_T for each dtype T.
-    inline float4 load4_0(global const float *p, size_t i) { return vload4(i, p); }
+    static inline float4 load4_0(global const float *p, size_t i) { return vload4(i, p); }
     #ifdef cl_khr_fp16
-    inline float4 load4_1(global const half *p, size_t i) { return convert_float4(vload4(i, p)); }
+    static inline float4 load4_1(global const half *p, size_t i) { return convert_float4(vload4(i, p)); }
     #else
-    inline float4 load4_1(global const half *p, size_t i) { return vload_half4(i, p); }
+    static inline float4 load4_1(global const half *p, size_t i) { return vload_half4(i, p); }
     #endif
-    inline float4 load4_2(global const ushort *p, size_t i) { return as_float4(convert_uint4(vload4(i, p)) << 16); }
-    inline float4 load4_3(global const char *p, size_t i) { return convert_float4(vload4(i, p)); }
+    static inline float4 load4_2(global const ushort *p, size_t i) { return as_float4(convert_uint4(vload4(i, p)) << 16); }
+    static inline float4 load4_3(global const char *p, size_t i) { return convert_float4(vload4(i, p)); }
 
     #define JOIN_(a, b) a##b
     #define JOIN(a, b) JOIN_(a, b)
@@ -508,20 +522,20 @@ enum EmbeddedKernels {
     #define D4 (D / 4)
 
     // Rows live in frames [kv_heads][page_tokens] of a layer; frames[i] holds tokens [i * page_tokens, ..).
-    inline int row_of(global const int *frames, int page_tokens, int kv_heads, int kv_head, int token) {
+    static inline int row_of(global const int *frames, int page_tokens, int kv_heads, int kv_head, int token) {
       const int page = token / page_tokens;
       return (frames[page] * kv_heads + kv_head) * page_tokens + token - page * page_tokens;
     }
 
     // The attended list: [0, sinks) ++ selected ++ [recent, ..), `places` long, ascending.
-    inline int token_at(global const int *selected, int sinks, int n_selected, int recent, int place) {
+    static inline int token_at(global const int *selected, int sinks, int n_selected, int recent, int place) {
       if (place < sinks) return place;
       place -= sinks;
       return place < n_selected ? selected[place] : recent + place - n_selected;
     }
 
     // Number of places whose token is at most `token`.
-    inline int places_through(global const int *selected, int sinks, int n_selected, int recent, int places, int token) {
+    static inline int places_through(global const int *selected, int sinks, int n_selected, int recent, int places, int token) {
       int low = 0, high = places;
       while (low < high) {
         const int middle = (low + high) / 2;
@@ -534,14 +548,14 @@ enum EmbeddedKernels {
     #if defined(ROPE) && ROPE > 0
     // Angle of pair i at a position, as (cos, sin): the product of two table entries, 1024 * (p / 1024) and p % 1024, that the
     // host computed in f64. A single f32 angle would be wrong in the third digit at a million.
-    inline float2 rope_turn(global const float2 *fine, global const float2 *coarse, int position, int i) {
+    static inline float2 rope_turn(global const float2 *fine, global const float2 *coarse, int position, int i) {
       const int p = abs(position);
       const float2 f = fine[(p & 1023) * RHALF + i], c = coarse[(p >> 10) * RHALF + i];
       const float s = c.y * f.x + c.x * f.y;
       return (float2)(c.x * f.x - c.y * f.y, position < 0 ? -s : s);
     }
 
-    inline void rope_pair(local float *row, int i, float2 turn) {
+    static inline void rope_pair(local float *row, int i, float2 turn) {
     #if ROPE == 1
       const int a = i, b = i + RHALF;
     #else
@@ -554,7 +568,7 @@ enum EmbeddedKernels {
     #endif
 
     // cap(scale * dot) + bias, the logit.
-    inline float logit(float dot_qk, float scale, float softcap, float bias) {
+    static inline float logit(float dot_qk, float scale, float softcap, float bias) {
       const float z = dot_qk * scale;
       return (softcap > 0.0f ? softcap * tanh(z / softcap) : z) + bias;
     }
@@ -571,7 +585,7 @@ enum EmbeddedKernels {
     #define STRIDE (DC4 + 1)
 
     // NaN counts as -inf, infinities as the largest finite number.
-    inline float tame(float z) { return isnan(z) ? -INFINITY : clamp(z, -FLT_MAX, FLT_MAX); }
+    static inline float tame(float z) { return isnan(z) ? -INFINITY : clamp(z, -FLT_MAX, FLT_MAX); }
 
     kernel __attribute__((reqd_work_group_size(TK, 1, 1))) void score(
         global const float *query, global const ELEM *keys, global const float *key_scales, global const int *frames,
@@ -630,7 +644,7 @@ enum EmbeddedKernels {
     #define EACH 16
     #define BLOCK (LANES * EACH)
 
-    inline uint key_of(float score) {
+    static inline uint key_of(float score) {
       uint u = as_uint(score);
       if ((u & 0x7fffffffu) > 0x7f800000u) u = 0xff800000u;
       if (u == 0x80000000u) u = 0u;
@@ -683,7 +697,7 @@ enum EmbeddedKernels {
     }
 
     // (keys above, keys equal) of this work-item's EACH scores
-    inline uint2 count_item(global const float *scores, int begin, int end, uint kth) {
+    static inline uint2 count_item(global const float *scores, int begin, int end, uint kth) {
       uint2 n = (uint2)(0u);
       for (int j = begin; j < end; j++) {
         const uint key = key_of(scores[j]);
@@ -694,7 +708,7 @@ enum EmbeddedKernels {
     }
 
     // Exclusive prefix sums over the work-group; *total receives the sum.
-    inline uint2 scan(local uint2 *sums, uint2 mine, uint2 *total) {
+    static inline uint2 scan(local uint2 *sums, uint2 mine, uint2 *total) {
       const int lid = get_local_id(0);
       sums[lid] = mine;
       barrier(CLK_LOCAL_MEM_FENCE);

@@ -83,6 +83,9 @@ extension OpenCLBackend {
   ) throws(TamisError) {
     let heads = q.shape[0], c = q.shape[1], d = source.headDim
     if heads == 0 || c == 0 { return }
+    if heads * c > Int32.max || source.kvHeads * source.tokens > Int32.max {
+      throw TamisError(.unsupported, "q, k: heads times tokens exceed 2^31 - 1, which the OpenCL kernels count in")
+    }
     let query = try uploadFloats(q, to: queries)
     let result = try outputs.reserve(heads * c * d * 4), resultLSE = try outputLSE.reserve(heads * c * 4)
     let group = heads / source.kvHeads, rows = group * c
@@ -101,17 +104,16 @@ extension OpenCLBackend {
       .buffer(query), .buffer(source.keys), .buffer(source.values), .buffer(source.keyScales), .buffer(source.valueScales),
       .buffer(source.frames), .int(source.pageTokens), .int(source.kvHeads), .int(source.tokens), .buffer(source.selected),
       .int(source.sinks), .int(source.selectedCount), .int(source.recent), .int(source.places), .int(group), .int(c),
-      .int(placement.through), .int(placement.after), .flag(placement.compact), .int(rule.rope.isNone ? 0 : placement.firstPosition),
+      .int(placement.through), .int(placement.after), .flag(placement.compact),
+      .int(rule.rope.isNone ? 0 : placement.firstPosition),
       .float(rule.scale), .float(rule.softcap), .flag(rule.keyZeroBias != nil), .buffer(bias),
       .buffer(angles?.fine ?? query), .buffer(angles?.coarse ?? query),
     ]
 
-    let most = min(16, max(1, 2048 / Self.powerOfTwo(atLeast: d)))
-    if c == 1 || rows <= most {
-      let block = Self.powerOfTwo(atLeast: min(rows, most))
-      let tile = min(64, max(16, 4096 / Self.powerOfTwo(atLeast: d)))
-      definitions["R"] = block
-      definitions["TK"] = tile
+    let block = DecodeBlock(rows: rows, headDim: d)
+    if c == 1 || rows <= block.rows {
+      definitions["R"] = block.rows
+      definitions["TK"] = block.keys
       definitions["WG"] = 128
       try decode(source, common, definitions, rows: rows, group: group, queries: c, to: result, resultLSE)
     } else {
@@ -150,26 +152,20 @@ extension OpenCLBackend {
     _ resultLSE: OpenCLBuffer, _ progress: Progress?
   ) throws(TamisError) {
     let d = source.headDim
-    let keys = d <= 128 ? 32 : 16, rowsEach = d <= 128 ? 4 : 2
-    // Local memory in bytes: queries, one tile of keys or values, weights and their maxima, ranges.
-    func bytes(_ bm: Int) -> Int { 4 * ((bm + keys) * (d + 4) + bm * (keys + 1) + bm * 10 + keys) }
-    var tileRows = 64
-    while tileRows > 16 && (bytes(tileRows) > min(queue.device.localMemoryBytes, 44 << 10) || tileRows * d > 4096) {
-      tileRows /= 2
-    }
+    let tile = PrefillTile(headDim: d, localMemoryBytes: queue.device.localMemoryBytes)
     var definitions = definitions
-    definitions["BM"] = tileRows
-    definitions["RM"] = rowsEach
-    definitions["TK"] = keys
+    definitions["BM"] = tile.rows
+    definitions["RM"] = tile.rowsEach
+    definitions["TK"] = tile.keys
     let kernel = try programs.kernel(.attendPrefill, "attend_prefill", definitions)
-    let tiles = (rows + tileRows - 1) / tileRows
+    let tiles = (rows + tile.rows - 1) / tile.rows
     // Without somebody to tell, one launch.
     let slice = progress == nil ? tiles : max(1, (tiles + 31) / 32)
     var done = 0
     while done < tiles {
       let count = min(slice, tiles - done)
       try queue.run(
-        kernel, groups: (count, source.kvHeads, 1), items: 8 * tileRows / rowsEach,
+        kernel, groups: (count, source.kvHeads, 1), items: 8 * tile.rows / tile.rowsEach,
         common + [.int(tiles - 1 - done), .buffer(result), .buffer(resultLSE)])
       done += count
       if let progress {
@@ -213,4 +209,36 @@ extension OpenCLBackend {
     rope = table
     return table
   }
+}
+
+/// What a work-group of attend_decode holds: rows of queries, and keys of a tile.
+struct DecodeBlock {
+  let rows, keys: Int
+
+  init(rows: Int, headDim: Int) {
+    let d = OpenCLBackend.powerOfTwo(atLeast: headDim)
+    self.rows = OpenCLBackend.powerOfTwo(atLeast: min(rows, 16, max(1, 2048 / d)))
+    keys = min(64, max(16, 4096 / d))
+  }
+
+  /// Local memory: queries, a tile of keys, weights, reductions.
+  func bytes(headDim d: Int) -> Int { 4 * (rows * d + keys * (d + 4) + rows * (keys + 1) + rows * 11 + keys) }
+}
+
+/// What a work-group of attend_prefill holds: rows of queries, rows of one work-item, and keys of a tile.
+struct PrefillTile {
+  private(set) var rows = 64, keys: Int
+  let rowsEach: Int
+
+  init(headDim d: Int, localMemoryBytes: Int) {
+    rowsEach = d <= 128 ? 4 : 2
+    keys = d <= 128 ? 32 : 16
+    // No more than lets two work-groups share a compute unit of 96 KiB, and than the device has.
+    let most = min(localMemoryBytes, 44 << 10)
+    while rows > 16 && (bytes(headDim: d) > most || rows * d > 4096) { rows /= 2 }
+    while keys > 8 && bytes(headDim: d) > most { keys /= 2 }
+  }
+
+  /// Local memory: queries, a tile of keys or of values, weights, reductions.
+  func bytes(headDim d: Int) -> Int { 4 * ((rows + keys) * (d + 4) + rows * (keys + 1) + rows * 10 + keys) }
 }

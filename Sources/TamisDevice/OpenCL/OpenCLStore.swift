@@ -68,10 +68,14 @@ public final class OpenCLStore: KVStore {
     let old = layers[index]
     let has = old?.frames ?? 0
     if frame < has { return }
+    if (frame + 1) * layout.pageRows > Int32.max {
+      throw TamisError(.outOfMemory, "max_tokens: an OpenCL cache holds at most 2^31 - 1 tokens times kv_heads")
+    }
     let bytes = frameBytes
     // Twice as many, but no larger a buffer than the device makes while what is asked for fits.
     let most = backend.queue.device.maxAllocationBytes / max(bytes.rows, bytes.copy, 1)
-    let frames = max(frame + 1, min(max(8, 2 * has), layout.maxPages, most))
+    let first = min(8, (1 << 20) / max(bytes.rows, 1))
+    let frames = max(frame + 1, min(max(first, 2 * has), layout.maxPages, most))
     // The old buffers stay until all have grown: a failure changes nothing.
     let keys = try enlarged(old?.keys, has, frames, bytes.rows)
     let values = try enlarged(old?.values, has, frames, bytes.rows)

@@ -6,19 +6,19 @@
 #define DST_ELEM JOIN(ELEM_, DST)
 #define load4_src JOIN(load4_, SRC)
 
-inline ushort bf16_of(float x) {
+static inline ushort bf16_of(float x) {
   const uint u = as_uint(x);
   if ((u & 0x7fffffffu) > 0x7f800000u) return (ushort)((u >> 16) | 0x40u);
   return (ushort)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
-inline void store4_0(float4 x, global float *p, size_t i) { vstore4(x, i, p); }
-inline void store4_1(float4 x, global half *p, size_t i) { vstore_half4_rte(x, i, p); }
-inline void store4_2(float4 x, global ushort *p, size_t i) {
+static inline void store4_0(float4 x, global float *p, size_t i) { vstore4(x, i, p); }
+static inline void store4_1(float4 x, global half *p, size_t i) { vstore_half4_rte(x, i, p); }
+static inline void store4_2(float4 x, global ushort *p, size_t i) {
   vstore4((ushort4)(bf16_of(x.x), bf16_of(x.y), bf16_of(x.z), bf16_of(x.w)), i, p);
 }
 
 // One row of D elements; *scale_to receives its scale when DST is i8.
-inline void store_row(global const SRC_ELEM *from, float from_scale, global DST_ELEM *to, global float *scale_to,
+static inline void store_row(global const SRC_ELEM *from, float from_scale, global DST_ELEM *to, global float *scale_to,
                       local float *reduced) {
   const int lid = get_local_id(0);
 #if DST == DTYPE_I8

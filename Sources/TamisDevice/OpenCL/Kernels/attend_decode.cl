@@ -142,8 +142,11 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_decode(
 #if DTYPE == DTYPE_I8
           v *= value_scales[at];
 #endif
-          for (int r = 0; r < R; r++)
-            if (all || (start + t >= low[r] && start + t < high[r])) acc[r] += s[r * (TK + 1) + t] * v;
+          if (all)
+            for (int r = 0; r < R; r++) acc[r] += s[r * (TK + 1) + t] * v;
+          else
+            for (int r = 0; r < R; r++)
+              if (start + t >= low[r] && start + t < high[r]) acc[r] += s[r * (TK + 1) + t] * v;
         }
       }
     }

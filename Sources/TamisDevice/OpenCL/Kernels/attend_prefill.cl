@@ -10,6 +10,7 @@
 #define WG (TX * BM / RM)
 #define KM (TK / TX)
 #define DM ((D4 + TX - 1) / TX)
+#define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
 
 kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
     global const float *q, global const ELEM *keys, global const ELEM *values, global const float *key_scales,
@@ -144,16 +145,26 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 
-    const int last = min(TK, end - start);
-    for (int t = 0; t < last; t++) {
-      float w[RM];
-      for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
-      for (int e = 0; e < DM; e++) {
-        if (e * TX + x < D4) {
-          const float4 v = tile[t * STRIDE + e * TX + x];
-          // A row that may not see a key must not meet it even with weight 0: the value may be NaN.
-          for (int r = 0; r < RM; r++)
-            if (all || (start + t >= low[y * RM + r] && start + t < high[y * RM + r])) acc[r * DM + e] += w[r] * v;
+    if (all) {
+      for (int t = 0; t < TK; t++) {
+        float w[RM];
+        for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
+        for (int e = 0; e < DM; e++) {
+          if (HAS_DIM(e)) {
+            const float4 v = tile[t * STRIDE + e * TX + x];
+            for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
+          }
+        }
+      }
+    } else {
+      // A row that may not see a key must not meet it even with weight 0: the value may be NaN.
+      for (int r = 0; r < RM; r++) {
+        const int row = y * RM + r;
+        const int from = max(low[row] - start, 0), to = min(high[row] - start, TK);
+        for (int t = from; t < to; t++) {
+          const float w = p[row * (TK + 1) + t];
+          for (int e = 0; e < DM; e++)
+            if (HAS_DIM(e)) acc[r * DM + e] += w * tile[t * STRIDE + e * TX + x];
         }
       }
     }
@@ -169,7 +180,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
     if (row < n_rows) {
       const size_t to = (size_t)(kv_head * group + row % group) * n_queries + row / group;
       for (int e = 0; e < DM; e++)
-        if (e * TX + x < D4) vstore4(sum == 0.0f ? (float4)(0.0f) : acc[r * DM + e] / sum, to * D4 + e * TX + x, out);
+        if (HAS_DIM(e)) vstore4(sum == 0.0f ? (float4)(0.0f) : acc[r * DM + e] / sum, to * D4 + e * TX + x, out);
       if (x == 0) lse[to] = sum == 0.0f ? -INFINITY : (m[r] == -INFINITY ? 0.0f : m[r]) + log(sum);
     }
   }

@@ -7,7 +7,7 @@
 #define STRIDE (DC4 + 1)
 
 // NaN counts as -inf, infinities as the largest finite number.
-inline float tame(float z) { return isnan(z) ? -INFINITY : clamp(z, -FLT_MAX, FLT_MAX); }
+static inline float tame(float z) { return isnan(z) ? -INFINITY : clamp(z, -FLT_MAX, FLT_MAX); }
 
 kernel __attribute__((reqd_work_group_size(TK, 1, 1))) void score(
     global const float *query, global const ELEM *keys, global const float *key_scales, global const int *frames,

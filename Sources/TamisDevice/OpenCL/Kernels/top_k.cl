@@ -6,7 +6,7 @@
 #define EACH 16
 #define BLOCK (LANES * EACH)
 
-inline uint key_of(float score) {
+static inline uint key_of(float score) {
   uint u = as_uint(score);
   if ((u & 0x7fffffffu) > 0x7f800000u) u = 0xff800000u;
   if (u == 0x80000000u) u = 0u;
@@ -59,7 +59,7 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void choose_byte(int s
 }
 
 // (keys above, keys equal) of this work-item's EACH scores
-inline uint2 count_item(global const float *scores, int begin, int end, uint kth) {
+static inline uint2 count_item(global const float *scores, int begin, int end, uint kth) {
   uint2 n = (uint2)(0u);
   for (int j = begin; j < end; j++) {
     const uint key = key_of(scores[j]);
@@ -70,7 +70,7 @@ inline uint2 count_item(global const float *scores, int begin, int end, uint kth
 }
 
 // Exclusive prefix sums over the work-group; *total receives the sum.
-inline uint2 scan(local uint2 *sums, uint2 mine, uint2 *total) {
+static inline uint2 scan(local uint2 *sums, uint2 mine, uint2 *total) {
   const int lid = get_local_id(0);
   sums[lid] = mine;
   barrier(CLK_LOCAL_MEM_FENCE);
