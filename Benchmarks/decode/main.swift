@@ -48,9 +48,16 @@ let (qHeads, kvHeads, d, page) = (32, 8, 128, 64)
 
 let backend = try CPUBackend(threads: threads)
 
+// MARK: allocations
+
+/// Under Tests/kernels/check_steady_allocations.sh: allocations made so far.
+let allocations = dlsym(nil, "allocation_count").map { unsafeBitCast($0, to: (@convention(c) () -> Int).self) }
+let steady = only == "steady"
+var failed = false
+
 // MARK: the ceiling
 
-let words = 128 << 20
+let words = steady ? 1 << 20 : 128 << 20
 let big = UnsafeMutablePointer<Float>.allocate(capacity: words)
 backend.pool.run(64) { task, _ in (big + task * (words / 64)).update(repeating: 1, count: words / 64) }
 var sums = [Float](repeating: 0, count: 64)
@@ -110,12 +117,13 @@ var denseF32: Double?
   let share = bytes / t.best / bandwidth * 100
   let ratio = denseF32.map { number($0 / t.best) + " x dense f32" } ?? ""
   print(padded(name, 44), number(t.best * 1e3, 3), number(t.median * 1e3, 3), "ms ", number(share, 1), "% of bandwidth ", ratio)
+  fflush(nil)
 }
 
 print(padded("", 44), "best     median")
 for (dtype, copy) in [(DType.f32, nil), (.f32, DType.i8), (.f32, .bf16), (.f16, nil), (.bf16, nil), (.i8, nil), (.i8, .i8)] {
   let label = dtype.name + (copy.map { " + \($0.name) scoring copy" } ?? "")
-  if !(dtype == .f32 && copy == nil) && !label.contains(only) { continue }
+  if !(dtype == .f32 && copy == nil) && !steady && !label.contains(only) { continue }
   let store = try makeStore(dtype, copy)
   let keys = CachedKeys(store: store, layer: 0, pages: pages, count: n)
   var rule = AttentionRule(scale: 1 / Float(d).squareRoot())
@@ -143,15 +151,26 @@ for (dtype, copy) in [(DType.f32, nil), (.f32, DType.i8), (.f32, .bf16), (.f16, 
       q: q, over: keys, tokens: AttendedTokens(sinks: sinks, selected: selection, recent: n - recent..<n), rule: rule, out: out,
       lse: nil)
   }
+  func step() throws {
+    try score()
+    try backend.select(k, from: scores, into: selection)
+    try attend()
+  }
+  if steady {
+    for _ in 0..<3 { try step() }
+    let before = allocations?() ?? 0
+    for _ in 0..<20 { try step() }
+    let made = (allocations?() ?? 0) - before
+    print("\(label): \(made) allocations in 20 steps\(allocations == nil ? " (not counted: no counter is loaded)" : "")")
+    if made != 0 { failed = true }
+    continue
+  }
   report("score and vote, \(label)", bytes: scored, try measure(score))
   report("top-k of \(candidates.count), \(label)", bytes: Double(candidates.count * 4), try measure { try backend.select(k, from: scores, into: selection) })
   let attended = 2 * row * Double(sinks + k + recent)
   report("attend \(sinks + k + recent) (selection-cache hit), \(label)", bytes: attended, try measure(attend))
   report(
     "TokenSelect step, \(label)", bytes: scored + attended,
-    try measure {
-      try score()
-      try backend.select(k, from: scores, into: selection)
-      try attend()
-    })
+    try measure(step))
 }
+exit(failed ? 1 : 0)

@@ -42,6 +42,7 @@ import CShims
     var t = 0
     while t < n {
       let v = rowAddress(kind, r, t)
+      prefetchColumns(kind, r, t, c)
       let s = kind == 3 ? rowScale(r, t) : 1
       let w0 = ts_splat(kind == 3 ? p[t] * s : p[t])
       let w1 = ts_splat(kind == 3 ? p1[t] * s : p1[t])
@@ -109,6 +110,7 @@ import CShims
     var t = 0
     while t < n {
       let v = rowAddress(kind, r, t)
+      prefetchColumns(kind, r, t, c)
       let s = kind == 3 ? rowScale(r, t) : 1
       let w0 = ts_splat(kind == 3 ? p[t] * s : p[t])
       let w1 = ts_splat(kind == 3 ? p1[t] * s : p1[t])
@@ -166,6 +168,18 @@ import CShims
     c &+= 4 &* lanes
   }
   accumulateColumns(kind, r, n, p, d, o, c)
+}
+
+/// Brings near the columns of what follows that match the four vectors from column c on.
+@inline(__always) func prefetchColumns(_ kind: Int, _ r: tk_rows, _ t: Int, _ c: Int) {
+  if r.ahead == nil { return }
+  let size = elementSize(kind)
+  let next = aheadRow(kind, r, t) + c &* size
+  var i = 0
+  while i < 4 &* lanes &* size {
+    ts_prefetch(next + i)
+    i &+= 64
+  }
 }
 
 /// The columns from c on that do not fill four vectors.

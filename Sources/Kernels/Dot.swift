@@ -13,6 +13,7 @@ import CShims
     let k1 = rowAddress(kind, r, t &+ 1)
     let k2 = rowAddress(kind, r, t &+ 2)
     let k3 = rowAddress(kind, r, t &+ 3)
+    prefetchAhead(kind, r, t, d)
     var g = 0
     #if ISA_V4 || ISA_V4X
     while g &+ 4 <= count {
@@ -52,6 +53,22 @@ import CShims
       g &+= 1
     }
     t &+= 1
+  }
+}
+
+/// Brings near what follows four rows that are about to be worked on.
+@inline(__always) func prefetchAhead(_ kind: Int, _ r: tk_rows, _ t: Int, _ d: Int) {
+  if r.ahead == nil { return }
+  let bytes = d &* elementSize(kind)
+  var j = 0
+  while j < 4 {
+    let next = aheadRow(kind, r, t &+ j)
+    var i = 0
+    while i < bytes {
+      ts_prefetch(next + i)
+      i &+= 64
+    }
+    j &+= 1
   }
 }
 

@@ -52,3 +52,11 @@ typealias Floats = UnsafeMutablePointer<Float>
   if let scale = r.scale { return scale[rowNumber(r, t) &* r.scale_stride] }
   return 1
 }
+
+/// The row to bring near while row t is worked on; any mapped or unmapped address will do for a prefetch.
+@inline(__always) func aheadRow(_ kind: Int, _ r: tk_rows, _ t: Int) -> UnsafeRawPointer {
+  if let ahead = r.ahead {
+    return rowAddress(kind, ahead.pointee, t < r.ahead_count ? t : r.ahead_count &- 1)
+  }
+  return rowAddress(kind, r, t)
+}

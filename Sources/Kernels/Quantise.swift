@@ -56,16 +56,19 @@ import CShims
     let low = q.i8_low.unsafelyUnwrapped + g &* d
     let scale = f32ToI8(x, high, d)
     let fine = scale / 254
+    var bad = false
     var highSum: Int32 = 0
     var lowSum: Int32 = 0
     var i = 0
     while i < d {
       low[i] = isFinite(x[i]) ? quantised(x[i] - Float(high[i]) * scale, fine) : 0
+      if !isFinite(x[i]) { bad = true }
       highSum &+= Int32(high[i])
       lowSum &+= Int32(low[i])
       i &+= 1
     }
-    q.i8_scale.unsafelyUnwrapped[g] = scale
+    // int8 has no NaN; the scale has, and so it reaches every logit of the query.
+    q.i8_scale.unsafelyUnwrapped[g] = bad ? .nan : scale
     q.i8_high_sum.unsafelyUnwrapped[g] = highSum
     q.i8_low_sum.unsafelyUnwrapped[g] = lowSum
     g &+= 1

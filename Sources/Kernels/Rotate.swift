@@ -7,30 +7,18 @@ import CShims
   while t < n {
     let row = rowAddress(kind, r, t)
     let out = to + t &* d
+    let next = aheadRow(kind, r, t)
     let s = ts_splat(kind == 3 ? rowScale(r, t) : 1)
     var i = 0
     while i &+ lanes <= d {
       let x = load(kind, row, i)
+      ts_prefetch(next + i &* elementSize(kind))
       ts_store_f32(out + i, kind == 3 ? x * s : x)
       i &+= lanes
     }
     if i < d {
       let x = loadHalf(kind, row, i)
       ts_store_half_f32(out + i, kind == 3 ? x * s : x)
-    }
-    t &+= 1
-  }
-}
-
-@inline(never) func prefetchRows(_ rows: Rows, _ n: Int, _ rowBytes: Int, _ elementBytes: Int) {
-  let r = rows.pointee
-  var t = 0
-  while t < n {
-    let row = r.base.unsafelyUnwrapped + rowNumber(r, t) &* r.stride &* elementBytes
-    var i = 0
-    while i < rowBytes {
-      ts_prefetch(row + i)
-      i &+= 64
     }
     t &+= 1
   }

@@ -33,8 +33,13 @@ import CShims
   table.pointee.prepare_queries = { q in prepareQueries(q) }
   table.pointee.dot_f32 = { r, n, q, z, zs in dotF32(r, n, q, z, zs) }
   table.pointee.dot_f16 = { r, n, q, z, zs in dotF16(r, n, q, z, zs) }
+  #if ISA_V4X
+  table.pointee.dot_bf16 = { r, n, q, z, zs in dotBF16Pairs(r, n, q, z, zs) }
+  table.pointee.dot_i8 = { r, n, q, z, zs in dotI8Quads(r, n, q, z, zs) }
+  #else
   table.pointee.dot_bf16 = { r, n, q, z, zs in dotBF16(r, n, q, z, zs) }
   table.pointee.dot_i8 = { r, n, q, z, zs in dotI8(r, n, q, z, zs) }
+  #endif
   table.pointee.accumulate_f32 = { r, n, p, ps, g, d, o in accumulateF32(r, n, p, ps, Int(g), Int(d), o) }
   table.pointee.accumulate_f16 = { r, n, p, ps, g, d, o in accumulateF16(r, n, p, ps, Int(g), Int(d), o) }
   table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateBF16(r, n, p, ps, Int(g), Int(d), o) }
@@ -43,7 +48,6 @@ import CShims
   table.pointee.gather_f16 = { r, n, d, to in gatherF16(r, n, Int(d), to) }
   table.pointee.gather_bf16 = { r, n, d, to in gatherBF16(r, n, Int(d), to) }
   table.pointee.gather_i8 = { r, n, d, to in gatherI8(r, n, Int(d), to) }
-  table.pointee.prefetch_rows = { r, n, bytes, element in prefetchRows(r, n, bytes, element) }
   table.pointee.rotate_half = { x, n, d, half, c, s, stride in rotateHalf(x, n, Int(d), Int(half), c, s, stride) }
   table.pointee.rotate_interleaved = { x, n, d, half, c, s, stride in rotateInterleaved(x, n, Int(d), Int(half), c, s, stride) }
   table.pointee.angles = { p, f, half, c, s in angles(p, f, half, c, s) }

@@ -2,11 +2,13 @@
 public enum Convert {
   /// Copies `from` into `to`, of the same shape, rounding to nearest even. To i8 the scale of each row becomes
   /// max|x| / 127 over its finite values and is written to `to.scale`, which must not be nil.
-  /// - Throws: `unsupported` for i32 into another dtype.
+  /// - Throws: `invalidArgument` when shapes differ or an i8 target has nowhere to put its scales; `unsupported` for i32.
   public static func copy(from: TensorView, to: TensorView) throws(TamisError) {
     if from.dtype == .i32 || to.dtype == .i32 {
       throw TamisError(.unsupported, "from is \(from.dtype.name) and to is \(to.dtype.name); i32 is not converted")
     }
+    try to.requireShape("to", of: from, "from")
+    try require(to.dtype != .i8 || to.scale != nil, "to->scale is NULL; expected room for one f32 per row")
     let table = Kernels.active
     var source = RowWalk(from)
     var target = RowWalk(to)

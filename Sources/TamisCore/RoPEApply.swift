@@ -6,6 +6,7 @@ extension RoPE {
     for (view, name) in [(x, "x"), (out, "out")] where !view.dtype.isFloat {
       throw TamisError(.unsupported, "\(name) is \(view.dtype.name); expected f32, f16 or bf16")
     }
+    try out.requireShape("out", of: x, "x")
     var source = RowWalk(x)
     var target = RowWalk(out)
     let d = source.length

@@ -38,3 +38,14 @@ struct RowWalk {
     return false
   }
 }
+
+extension TensorView {
+  /// Throws `invalidArgument` unless this view has the shape of `other`; both by the names the caller gave them.
+  func requireShape(_ name: String, of other: TensorView, _ otherName: String) throws(TamisError) {
+    try require(ndim == other.ndim, "\(name) has \(ndim) dimensions; expected \(other.ndim), as \(otherName)")
+    for d in 0..<ndim {
+      try require(
+        shape[d] == other.shape[d], "\(name)->shape[\(d)] is \(shape[d]); expected \(other.shape[d]), as \(otherName)")
+    }
+  }
+}

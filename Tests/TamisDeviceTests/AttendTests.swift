@@ -34,8 +34,8 @@ func tolerance(_ x: Case) -> Double {
   if x.out != .f32 { return x.out == .bf16 ? 8e-3 : 1e-3 }
   if !x.rope.isNone { return 2e-5 }
   #if arch(x86_64)
-  if x.level == .v4x && x.dtype == .bf16 { return 6e-3 }
-  if x.level == .v4x && x.dtype == .i8 { return 8e-3 }
+  if x.level == .v4x && x.dtype == .bf16 { return 8e-3 }
+  if x.level == .v4x && x.dtype == .i8 { return 2e-2 }
   #endif
   return 1e-5
 }
@@ -215,6 +215,21 @@ let half64 = RoPE(style: .half, rotaryDims: 64)
       #expect(r.got[h][2].allSatisfy { !$0.isFinite })
     }
   }
+  @Test func nonFiniteQueriesKeepToThemselves() throws {
+    let backend = try CPUBackend(threads: 2)
+    for dtype in [DType.f32, .f16, .bf16, .i8] {
+      var noise = Noise(2)
+      var x = noise.normals(4 * 64)
+      x[64 + 3] = .nan
+      let q = Tensor(x, 4, 1, 64)
+      let k = Tensor(noise.normals(2 * 90 * 64), 2, 90, 64, dtype)
+      let out = Tensor(zeros: 4, 1, 64)
+      try backend.attend(
+        q: q.view, k: k.view, v: k.view, rule: AttentionRule(scale: 1), mask: DenseMask(causal: false, queryOffset: 0),
+        out: out.view, lse: nil, progress: nil)
+      for h in 0..<4 { #expect(out.row(h, 0).allSatisfy { h == 1 ? $0.isNaN : $0.isFinite }, "\(dtype) \(h)") }
+    }
+  }
   @Test func nothingLegal() throws {
     let backend = try CPUBackend(threads: 1)
     let q = Tensor(.init(repeating: 1, count: 16), 2, 1, 8)
@@ -252,7 +267,7 @@ let half64 = RoPE(style: .half, rotaryDims: 64)
         let w = attention(q.row(h, i), k.rows[h / x.group], v.rows[h / x.group], legal, rule: rule)
         for j in 0..<x.d { worst = max(worst, abs(out.row(h, i)[j] - w.o[j])) }
         let got = lse.row(h, i)[0]
-        #expect(w.lse == got || abs(w.lse - got) < max(3e-5, tolerance(x)))
+        #expect(w.lse == got || abs(w.lse - got) < max(3e-5, 4 * tolerance(x)))
       }
     }
     #expect(worst < max(3e-5, 4 * tolerance(x)), "\(x): \(worst)")

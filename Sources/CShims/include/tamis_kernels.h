@@ -15,6 +15,9 @@ typedef struct tk_rows {
   ptrdiff_t stride;
   const float *_Nullable scale;
   ptrdiff_t scale_stride;
+  // Rows that will be wanted next: while row t is worked on, row min(t, ahead_count - 1) of these is brought near.
+  const struct tk_rows *_Nullable ahead;
+  ptrdiff_t ahead_count;
 } tk_rows;
 
 // `count` query vectors [count][dim] in the forms the dot kernels read. The caller fills f32 and points the rest at room of
@@ -66,8 +69,6 @@ typedef struct tk_table {
   tk_gather _Nonnull gather_f16;
   tk_gather _Nonnull gather_bf16;
   tk_gather _Nonnull gather_i8;
-  // brings the rows near; a hint
-  void (*_Nonnull prefetch_rows)(const tk_rows *_Nonnull rows, ptrdiff_t n, ptrdiff_t row_bytes, ptrdiff_t element_bytes);
 
   // x [n][dim] in place: pair i of row t turns by the angle whose cos and sin are c, s[t * table_stride + i], i < half;
   // dimensions from 2 * half on stay. table_stride 0: one angle for all rows.

@@ -152,6 +152,6 @@ extension AttendedRows.Plane {
   @inline(__always) func rows(_ b: AttendedRows.Block, head h: Int, _ size: Int) -> tk_rows {
     tk_rows(
       base: base + (h &* head &+ b.firstRow &* row) &* size, rows: b.rows, stride: row,
-      scale: scale.map { $0 + (h &* scaleHead &+ b.firstRow &* scaleRow) }, scale_stride: scaleRow)
+      scale: scale.map { $0 + (h &* scaleHead &+ b.firstRow &* scaleRow) }, scale_stride: scaleRow, ahead: nil, ahead_count: 0)
   }
 }

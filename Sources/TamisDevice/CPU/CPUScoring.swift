@@ -49,7 +49,7 @@ struct Scoring {
         let slot = token % pageTokens
         let n = min(pageTokens - slot, tokens.upperBound - token)
         let row = Int(keys.pages[token / pageTokens]) * store.layout.pageRows + h * pageTokens + slot
-        let skip = score(row, n, q, part, room)
+        let skip = score(row, n, q, part, room, next: nextRow(token + n, h, tokens))
         for g in 0..<group {
           let home = z + (b * qHeads + Int(heads[h * group + g])) * Self.block + token - tokens.lowerBound
           home.update(from: part + g * room + skip, count: n)
@@ -59,8 +59,18 @@ struct Scoring {
     }
   }
 
-  /// Logits of n rows from `row` on; returns where in `out` the first one lies.
-  private func score(_ row: Int, _ n: Int, _ q: tk_queries, _ out: UnsafeMutablePointer<Float>, _ stride: Int) -> Int {
+  /// The row to be scored after the run that ends before `token`: the next page's, the next head's, or the next block's.
+  private func nextRow(_ token: Int, _ h: Int, _ tokens: Range<Int>) -> Int {
+    let more = token < tokens.upperBound
+    let sameBlock = more || h + 1 < store.layout.kvHeads
+    let next = more ? token : sameBlock ? tokens.lowerBound : min(token, candidates.upperBound - 1)
+    let head = more ? h : sameBlock ? h + 1 : 0
+    let pageTokens = store.layout.pageTokens
+    return Int(keys.pages[next / pageTokens]) * store.layout.pageRows + head * pageTokens + next % pageTokens
+  }
+
+  /// Logits of n rows from `row` on; `next` is where the run after this one begins. Returns where in `out` the first one lies.
+  private func score(_ row: Int, _ n: Int, _ q: tk_queries, _ out: UnsafeMutablePointer<Float>, _ stride: Int, next: Int) -> Int {
     let d = store.layout.headDim
     var q = q
     if let copy = store.layout.scoringCopy {
@@ -78,8 +88,15 @@ struct Scoring {
     let size = store.layout.dtype.size
     var rows = tk_rows(
       base: store.keys(keys.layer) + row * d * size, rows: nil, stride: d,
-      scale: store.keyScales(keys.layer).map { UnsafePointer($0 + row) }, scale_stride: 1)
-    kernels.dot(&rows, n, &q, out, stride)
+      scale: store.keyScales(keys.layer).map { UnsafePointer($0 + row) }, scale_stride: 1, ahead: nil,
+      ahead_count: 0)
+    var following = rows
+    following.base = UnsafeRawPointer(store.keys(keys.layer) + next * d * size)
+    withUnsafePointer(to: following) {
+      rows.ahead = $0
+      rows.ahead_count = n
+      kernels.dot(&rows, n, &q, out, stride)
+    }
     return 0
   }
 

@@ -45,7 +45,7 @@ struct SplitAttention {
     let groups = (c + perTask - 1) / perTask
     let wanted = max(1, 128 / max(1, kvHeads * groups))
     let even = (count + wanted - 1) / wanted
-    let part = max(256, (even + 63) / 64 * 64)
+    let part = max(512, (even + 63) / 64 * 64)
     return (perTask, groups, part, max(1, (count + part - 1) / part))
   }
 
@@ -127,11 +127,18 @@ struct SplitAttention {
     }
     var place = max(from, least)
     let end = min(to, most)
-    while place < end {
-      let block = rows.block(at: place, before: end, most: rotation.half > 0 ? Rotation.span : AttendedRows.block)
+    if place >= end { return }
+    let span = rotation.half > 0 ? Rotation.span : AttendedRows.block
+    var block = rows.block(at: place, before: end, most: span)
+    while true {
+      // Memory never rests: a block's values come near while its keys are worked on, the next keys while its values are.
+      let after = place + block.count
+      let next = after < end ? rows.block(at: after, before: end, most: span) : nil
       logits(head, first, n, place, block, state)
-      weigh(head, first, n, place, block, state)
-      place += block.count
+      weigh(head, first, n, place, block, next, state)
+      guard let next else { return }
+      place = after
+      block = next
     }
   }
 
@@ -139,11 +146,16 @@ struct SplitAttention {
   private func logits(_ head: Int, _ first: Int, _ n: Int, _ place: Int, _ block: AttendedRows.Block, _ state: State) {
     var keys = rows.keyRows(block, head: head)
     let d = rows.headDim
-    if rotation.half == 0 {
-      withUnsafePointer(to: state.q) { kernels.dot(&keys, block.count, $0, state.z, Self.stride) }
-      return
+    withUnsafePointer(to: rows.valueRows(block, head: head)) { values in
+      keys.ahead = values
+      keys.ahead_count = block.count
+      if rotation.half == 0 {
+        withUnsafePointer(to: state.q) { kernels.dot(&keys, block.count, $0, state.z, Self.stride) }
+      } else {
+        kernels.gather(&keys, block.count, Int32(d), state.keys)
+      }
     }
-    kernels.gather(&keys, block.count, Int32(d), state.keys)
+    if rotation.half == 0 { return }
     let natural = rule.positions == .natural
     var start = natural ? rows.token(at: place) : place
     if natural && block.isSelected {
@@ -159,13 +171,13 @@ struct SplitAttention {
       table.pointee.angles(Double(firstPosition + first + i - start), rotation.frequency, rotation.half, state.cos, state.sin)
       rotation.turn(state.turned.f32! + i * group * d, group, d, state.cos, state.sin, stride: 0, table)
     }
-    var turnedKeys = tk_rows(base: state.keys, rows: nil, stride: d, scale: nil, scale_stride: 0)
+    var turnedKeys = tk_rows(base: state.keys, rows: nil, stride: d, scale: nil, scale_stride: 0, ahead: nil, ahead_count: 0)
     withUnsafePointer(to: state.turned) { table.pointee.dot_f32(&turnedKeys, block.count, $0, state.z, Self.stride) }
   }
 
   /// Softmax and p.V of a block. Where some query may not see all of it, each query gets its own range, so that a value no
   /// query sees, NaN or not, is never touched on its behalf.
-  private func weigh(_ head: Int, _ first: Int, _ n: Int, _ place: Int, _ block: AttendedRows.Block, _ state: State) {
+  private func weigh(_ head: Int, _ first: Int, _ n: Int, _ place: Int, _ block: AttendedRows.Block, _ next: AttendedRows.Block?, _ state: State) {
     let d = rows.headDim
     var values = rows.valueRows(block, head: head)
     let all = n * group
@@ -189,7 +201,14 @@ struct SplitAttention {
       if worth != 1 { table.pointee.scale_by(state.o + r * d, d, worth) }
     }
     if whole {
-      kernels.accumulate(&values, block.count, state.z, Self.stride, Int32(all), Int32(d), state.o)
+      let following = next ?? block
+      withUnsafePointer(to: rows.keyRows(following, head: head)) { keys in
+        if next != nil {
+          values.ahead = keys
+          values.ahead_count = following.count
+        }
+        kernels.accumulate(&values, block.count, state.z, Self.stride, Int32(all), Int32(d), state.o)
+      }
       return
     }
     for r in 0..<all {
