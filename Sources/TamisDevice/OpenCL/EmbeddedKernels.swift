@@ -27,11 +27,6 @@ enum EmbeddedKernels {
                           local float *reduced) {
       const int lid = get_local_id(0);
     #if DST == DTYPE_I8
-    #if SRC == DTYPE_I8
-      // The row is what it is: keeping its integers loses nothing.
-      const float scale = isfinite(from_scale) ? from_scale : 0.0f;
-      for (int i = lid; i < D; i += LANES) to[i] = isfinite(from_scale) ? from[i] : 0;
-    #else
       float top = 0.0f;
       for (int i = lid; i < D4; i += LANES) {
         const float4 x = load4_src(from, i) * from_scale;
@@ -47,11 +42,10 @@ enum EmbeddedKernels {
       for (int i = lid; i < D4; i += LANES) {
         const float4 x = load4_src(from, i) * from_scale;
         // A row of zeros, or so small that its scale is 0, is stored as zeros.
-        const float4 y = scale > 0.0f ? rint(x / scale) : (float4)(0.0f);
+        const float4 y = scale > 0.0f ? clamp(rint(x / scale), -127.0f, 127.0f) : (float4)(0.0f);
         vstore4((char4)(isfinite(x.x) ? convert_char_sat(y.x) : 0, isfinite(x.y) ? convert_char_sat(y.y) : 0,
                         isfinite(x.z) ? convert_char_sat(y.z) : 0, isfinite(x.w) ? convert_char_sat(y.w) : 0), i, to);
       }
-    #endif
       if (lid == 0) *scale_to = scale;
     #else
       for (int i = lid; i < D4; i += LANES) JOIN(store4_, DST)(load4_src(from, i) * from_scale, to, i);
@@ -81,12 +75,18 @@ enum EmbeddedKernels {
       local float reduced[LANES];
       const int t = get_group_id(0), head = get_group_id(1), kv_heads = get_num_groups(1);
       const size_t row = ((size_t)frame * kv_heads + head) * page_tokens + slot + t;
+    #if SRC == DTYPE_I8 && DST == DTYPE_I8
+      // The stored row is an i8 row already.
+      for (int i = get_local_id(0); i < D; i += LANES) copy[row * D + i] = keys[row * D + i];
+      if (get_local_id(0) == 0) copy_scales[row] = key_scales[row];
+    #else
     #if SRC == DTYPE_I8
       const float scale = key_scales[row];
     #else
       const float scale = 1.0f;
     #endif
       store_row(keys + row * D, scale, copy + row * D, copy_scales + row, reduced);
+    #endif
     }
 
     """#
