@@ -16,7 +16,7 @@ let levels: [(name: String, flags: [String])] = [("NEON", [])]
 
 let kernels: [Target] = levels.map { level in
   .target(
-    name: "Kernels\(level.name)", dependencies: ["CShims"],
+    name: "Kernels\(level.name)", dependencies: ["CShims"], exclude: ["generate_micro_tile.py"],
     swiftSettings: [
       .define("ISA_\(level.name)"),
       .unsafeFlags(["-Ounchecked"] + level.flags.flatMap { ["-Xcc", $0] }),
@@ -45,16 +45,18 @@ let package = Package(
       dependencies: ["CShims"] + levels.map { .target(name: "Kernels\($0.name)") }),
     .target(
       name: "TamisDevice", dependencies: ["TamisCore", "CShims"],
-      exclude: ["OpenCL/Kernels"]),
+      exclude: ["OpenCL/Kernels", "OpenCL/embed_kernels.py"]),
     .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
-    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention"]),
+    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "CShims"]),
     .target(
       name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"],
       linkerSettings: [
         .unsafeFlags(
           [
-            "-static-stdlib", "-Xlinker", "--gc-sections", "-Xlinker", "--version-script=\(exportMap)",
-            "-Xlinker", "-soname=libtamis.so.0", "-Xclang-linker", "-static-libstdc++", "-Xclang-linker", "-static-libgcc",
+            // lld, as gold leaves local symbols of ours in the dynamic table; abi/link makes libstdc++ and zstd static.
+            "-static-stdlib", "-use-ld=lld", "-L\(Context.packageDirectory)/abi/link", "-Xlinker", "--as-needed",
+            "-Xlinker", "--gc-sections", "-Xlinker", "--version-script=\(exportMap)",
+            "-Xlinker", "-soname=libtamis.so.0", "-Xclang-linker", "-static-libgcc",
           ], .when(platforms: [.linux], configuration: .release))
       ]),
     .executableTarget(
@@ -65,6 +67,7 @@ let package = Package(
       name: "tamis-bench-decode", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/decode"),
     .testTarget(name: "TamisCoreTests", dependencies: ["TamisCore", "CShims"]),
     .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore"]),
+    .testTarget(name: "TamisOpenCLTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
     .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),
   ]
 )

@@ -26,6 +26,7 @@ import CShims
   fillRows(table)
   fillSoftmax(table)
   fillScores(table)
+  fillPrefill(&table.pointee.prefill)
 }
 
 @inline(__always) func fillRows(_ table: UnsafeMutablePointer<tk_table>) {

@@ -1,48 +1,41 @@
-import CShims
-
 extension RoPE {
-  /// Rotates x [.., n, headDim] (f32, f16 or bf16) into `out` (same shape, may be x): row t of every leading index stands at
-  /// positions[t], or at first + t without positions.
-  /// Errors: invalidArgument (shapes, rotaryDims), unsupported (dtype).
-  public func apply(
-    _ x: TensorView, positions: UnsafePointer<Int64>?, first: Int, out: TensorView
-  ) throws(TamisError) {
-    if !x.dtype.isFloat || !out.dtype.isFloat {
-      throw TamisError(.unsupported, "x is \(x.dtype.name), out is \(out.dtype.name); expected f32, f16 or bf16")
+  /// Rotates x [.., n, headDim] (f32, f16 or bf16) into out, of the same shape; may be in place. Row t of every leading index
+  /// stands at positions[t], or at first + t. Angles in f64, cosines and products in f32.
+  /// - Throws: `unsupported` for another dtype, `invalidArgument` when a row is shorter than the rotated part.
+  public func apply(_ x: TensorView, positions: UnsafePointer<Int64>?, first: Int, out: TensorView) throws(TamisError) {
+    for (view, name) in [(x, "x"), (out, "out")] where !view.dtype.isFloat {
+      throw TamisError(.unsupported, "\(name) is \(view.dtype.name); expected f32, f16 or bf16")
     }
-    try require(x.ndim >= 2, "x has \(x.ndim) dimensions; expected [.., n, head_dim]")
-    try require(x.ndim == out.ndim, "out has \(out.ndim) dimensions; expected \(x.ndim) as x")
-    for i in 0..<x.ndim {
-      try require(x.shape[i] == out.shape[i], "out: shape[\(i)] is \(out.shape[i]); expected \(x.shape[i]) as x")
-    }
-    let d = x.shape[x.ndim - 1]
-    let n = x.shape[x.ndim - 2]
-    try require(
-      isNone || (rotaryDims > 0 && rotaryDims % 2 == 0 && rotaryDims <= d),
-      "rotary_dims is \(rotaryDims); expected an even number from 2 to head_dim \(d)")
-    let half = isNone ? 0 : rotaryDims / 2
+    try out.requireShape("out", of: x, "x")
+    var source = RowWalk(x)
+    var target = RowWalk(out)
+    let d = source.length
+    let rotary = isNone ? 0 : rotaryDims == 0 ? d : rotaryDims
+    try require(rotary <= d && rotary % 2 == 0, "rope.rotary_dims is \(rotary); expected an even number up to the \(d) of x")
+    let half = rotary / 2
     let table = Kernels.active
-    let frequency = UnsafeMutablePointer<Double>.allocate(capacity: max(half, 1))
-    let work = UnsafeMutablePointer<Float>.allocate(capacity: d + 2 * half + 1)
+    let rule = RoPE(style: style, rotaryDims: rotary, base: base, scale: scale)
+    let room = UnsafeMutablePointer<Float>.allocate(capacity: d + 2 * half + 1)
+    let frequency = UnsafeMutablePointer<Double>.allocate(capacity: half + 1)
     defer {
+      room.deallocate()
       frequency.deallocate()
-      work.deallocate()
     }
-    for i in 0..<half { frequency[i] = self.frequency(i) }
-    let (cos, sin) = (work + d, work + d + half)
-    for t in 0..<n {
-      let position = positions.map { Double($0[t]) } ?? Double(first) + Double(t)
-      table.pointee.angles(position, frequency, half, cos, sin)
-      let row = x.narrowed(x.ndim - 2, from: t, count: 1)
-      row.forEachRow(with: out.narrowed(out.ndim - 2, from: t, count: 1)) { source, _, target, _ in
-        RowCopy.load(source, x.dtype, stride: x.stride[x.ndim - 1], scale: 1, count: d, to: work, table)
+    let (cosines, sines) = (room + d, room + d + half)
+    for i in 0..<half { frequency[i] = rule.frequency(i) }
+    repeat {
+      TensorRows.load(source.address, x.dtype, stride: source.step, scale: 1, count: d, to: room, table)
+      if half > 0 {
+        // As doubles: a position near Int64.max must not overflow, and has no meaningful angle anyway.
+        let position = positions.map { Double($0[source.position]) } ?? Double(first) + Double(source.position)
+        table.pointee.angles(position, frequency, half, cosines, sines)
         if style == .half {
-          table.pointee.rotate_half(work, 1, Int32(d), Int32(half), cos, sin, 0)
+          table.pointee.rotate_half(room, 1, Int32(d), Int32(half), cosines, sines, 0)
         } else {
-          table.pointee.rotate_interleaved(work, 1, Int32(d), Int32(half), cos, sin, 0)
+          table.pointee.rotate_interleaved(room, 1, Int32(d), Int32(half), cosines, sines, 0)
         }
-        RowCopy.store(work, count: d, to: target, out.dtype, stride: out.stride[out.ndim - 1], table)
       }
-    }
+      TensorRows.store(room, count: d, to: target.address, out.dtype, stride: target.step, table)
+    } while source.advance() && target.advance()
   }
 }

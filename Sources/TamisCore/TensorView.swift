@@ -54,12 +54,12 @@ public struct TensorView: @unchecked Sendable {
     for i in descending(ndim) {
       self.shape[i] = shape[i]
       self.stride[i] = stride?[i] ?? step
-      step *= shape[i]
+      step &*= shape[i]
     }
     step = 1
     for i in descending(ndim - 1) {
       self.scaleStride[i] = scaleStride?[i] ?? step
-      step *= shape[i]
+      step &*= shape[i]
     }
   }
 

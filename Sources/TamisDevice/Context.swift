@@ -36,8 +36,18 @@ public final class Context: @unchecked Sendable {
     self.logLevel = logLevel
     switch device {
     case .cpu: backend = try CPUBackend(threads: resolved)
-    case .openCL: throw TamisError(.noDevice, "device: no OpenCL device")
+    case .openCL: backend = try OpenCLBackend(index: openCLIndex)
     }
+    mutex = .allocate(capacity: 1)
+    pthread_mutex_init(mutex, nil)
+  }
+
+  /// A context on a backend made elsewhere: how a plain-loop backend runs the domains in their tests.
+  public init(backend: any Backend) {
+    self.backend = backend
+    device = .cpu
+    log = nil
+    logLevel = .warning
     mutex = .allocate(capacity: 1)
     pthread_mutex_init(mutex, nil)
   }

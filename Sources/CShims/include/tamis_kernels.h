@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tamis_prefill.h"
+
 // Rows of keys or values of one dtype and head: row t begins at base + (rows ? rows[t] : t) * stride elements; an i8 row is
 // multiplied by scale[(rows ? rows[t] : t) * scale_stride] (NULL: 1).
 typedef struct tk_rows {
@@ -116,6 +118,8 @@ typedef struct tk_table {
   // z[g * z_stride + 16 tile + token]; scale has 16 per tile
   tk_score_tiles _Nonnull score_i8;
   tk_score_tiles _Nonnull score_bf16;
+
+  tk_prefill prefill;
 } tk_table;
 
 void tk_fill_v2(tk_table *_Nonnull table);

@@ -13,7 +13,8 @@ extension CPUBackend {
       keys, store, tokens, selected: selection.map { UnsafePointer($0.tokens) }, selectedCount: selectedCount)
     let c = q.shape[1]
     let position = rule.positions == .natural ? keys.count - c : rows.count - c
-    try split(q, rows, kvHeads: store.layout.kvHeads, rule, firstToken: keys.count - c, causal: true, position, out, lse, nil)
+    let queries = Queries(q: q, out: out, lse: lse, kvHeads: store.layout.kvHeads, token: keys.count - c, position: position)
+    try attend(queries, rows, rule, nil)
   }
 
   public func attend(
@@ -25,28 +26,55 @@ extension CPUBackend {
       try attendPlain(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress)
       return
     }
-    let rows = AttendedRows(k: k, v: v)
-    try split(
-      q, rows, kvHeads: k.shape[0], rule, firstToken: mask.queryOffset, causal: mask.causal, mask.queryOffset, out, lse, progress)
+    let queries = Queries(
+      q: q, out: out, lse: lse, kvHeads: k.shape[0], token: mask.queryOffset, position: mask.queryOffset, causal: mask.causal,
+      f32Products: mask.f32Products || q.dtype != .bf16)
+    try attend(queries, AttendedRows(k: k, v: v), rule, progress)
   }
 
-  /// Query i stands at token firstToken + i.
-  private func split(
-    _ q: TensorView, _ list: AttendedRows, kvHeads: Int, _ rule: AttentionRule, firstToken: Int, causal: Bool,
-    _ firstPosition: Int, _ out: TensorView, _ lse: TensorView?, _ progress: Progress?
+  /// Queries and where their answers go. Query i stands at token `token` + i and turns by position `position` + i.
+  private struct Queries {
+    var q: TensorView
+    var out: TensorView
+    var lse: TensorView?
+    var kvHeads: Int
+    var token: Int
+    var position: Int
+    var causal = true
+    var f32Products = false
+
+    var count: Int { q.shape[1] }
+    var group: Int { q.shape[0] / kvHeads }
+
+    func narrowed(from first: Int, count n: Int) -> Queries {
+      var part = self
+      part.q = q.narrowed(1, from: first, count: n)
+      part.out = out.narrowed(1, from: first, count: n)
+      part.lse = lse?.narrowed(1, from: first, count: n)
+      part.token += first
+      part.position += first
+      return part
+    }
+  }
+
+  /// Tiles where queries fill their lanes, the split form otherwise.
+  private func attend(
+    _ queries: Queries, _ list: AttendedRows, _ rule: AttentionRule, tiles: Bool = true, _ progress: Progress?
   ) throws(TamisError) {
-    let c = q.shape[1]
+    let c = queries.count
     let d = list.headDim
-    if c == 0 || q.shape[0] == 0 { return }
-    let group = q.shape[0] / kvHeads
-    let plan = SplitAttention.plan(count: list.count, c: c, group: group, kvHeads: kvHeads)
+    if c == 0 || queries.q.shape[0] == 0 { return }
+    let group = queries.group
+    let tiled = tiles && c > 1 && c * group >= TiledAttention.lanes / 2
+    let plan = SplitAttention.plan(count: list.count, c: c, group: group, kvHeads: queries.kvHeads)
     let rowsPerTask = plan.queriesPerTask * group
     let absolute = !rule.rope.isNone && rule.positions == .natural ? list.selectedCount : 0
-    let partialCount = plan.parts == 1 ? 0 : kvHeads * plan.queryGroups * plan.parts * rowsPerTask * (d + 2)
+    let partialCount = plan.parts == 1 || tiled ? 0 : queries.kvHeads * plan.queryGroups * plan.parts * rowsPerTask * (d + 2)
+    let suspectCount = tiled ? queries.q.shape[0] * c : 0
 
     shared.reset(
       reserving: Scratch.bytes(Int32.self, list.listedCount) + Rotation.bytes(rule.rope, selected: absolute)
-        + 2 * Scratch.bytes(Int.self, c) + Scratch.bytes(Float.self, partialCount))
+        + 2 * Scratch.bytes(Int.self, c) + Scratch.bytes(Float.self, partialCount) + Scratch.bytes(Bool.self, suspectCount))
     var rows = list
     rows.listRows(in: shared.take(Int32.self, list.listedCount))
     let rotation = Rotation(rule.rope, selected: absolute, in: shared, kernels)
@@ -60,44 +88,71 @@ extension CPUBackend {
     let low = shared.take(Int.self, c)
     let high = shared.take(Int.self, c)
     for i in 0..<c {
-      let token = firstToken + i
-      high[i] = causal ? rows.places(before: token + 1) : rows.count
+      let token = queries.token + i
+      high[i] = queries.causal ? rows.places(before: token + 1) : rows.count
       low[i] = rule.window > 0 ? rows.places(before: token - rule.window + 1) : 0
     }
+    if tiled {
+      let suspect = shared.take(Bool.self, suspectCount)
+      let work = TiledAttention(
+        rows: rows, rotation: rotation, rule: rule, q: queries.q, out: queries.out, lse: queries.lse, group: group,
+        firstPosition: queries.position, low: low, high: high, table: kernels, suspect: suspect, f32Products: queries.f32Products,
+        threads: threads)
+      try run(work.taskCount, progress) { work.run($0, $1) }
+      if let again = span(of: suspect, heads: queries.q.shape[0], c) {
+        try attend(queries.narrowed(from: again.lowerBound, count: again.count), list, rule, tiles: false, nil)
+      }
+      return
+    }
     let work = SplitAttention(
-      rows: rows, rotation: rotation, rule: rule, q: q, out: out, lse: lse, group: group, c: c, firstPosition: firstPosition,
-      low: low, high: high, table: kernels, kernels: RowKernels(kernels, rows.dtype), queriesPerTask: plan.queriesPerTask,
-      queryGroups: plan.queryGroups, part: plan.part, parts: plan.parts,
+      rows: rows, rotation: rotation, rule: rule, q: queries.q, out: queries.out, lse: queries.lse, group: group, c: c,
+      firstPosition: queries.position, low: low, high: high, table: kernels, kernels: RowKernels(kernels, rows.dtype),
+      queriesPerTask: plan.queriesPerTask, queryGroups: plan.queryGroups, part: plan.part, parts: plan.parts,
       partial: partialCount == 0 ? nil : shared.take(Float.self, partialCount))
-    try run(work, progress)
+    if progress == nil {
+      region(work, work.taskCount) { context, task, worker in
+        let region = context.assumingMemoryBound(to: Region.self)
+        region.pointee.work.run(task, region.pointee.workers[worker])
+      }
+    } else {
+      try run(work.taskCount, progress) { work.run($0, $1) }
+    }
+    if work.parts > 1 {
+      region(work, work.kvHeads * work.queryGroups) { context, task, worker in
+        let region = context.assumingMemoryBound(to: Region.self)
+        region.pointee.work.merge(task, region.pointee.workers[worker])
+      }
+    }
   }
 
-  private func run(_ work: SplitAttention, _ progress: Progress?) throws(TamisError) {
-    let total = work.taskCount
+  /// A parallel region without a closure, which would be allocated: a decode step allocates nothing.
+  private func region(_ work: SplitAttention, _ tasks: Int, _ body: ThreadPool.Body) {
+    withUnsafePointer(to: Region(work: work, workers: workers)) { pool.run(tasks, $0, body) }
+  }
+
+  /// The queries from the first to the last that any head marks.
+  private func span(of marks: UnsafePointer<Bool>, heads: Int, _ c: Int) -> Range<Int>? {
+    var first = c
+    var last = -1
+    for h in 0..<heads {
+      for i in 0..<c where marks[h * c + i] {
+        first = min(first, i)
+        last = max(last, i)
+      }
+    }
+    return last < 0 ? nil : first..<last + 1
+  }
+
+  private func run(_ total: Int, _ progress: Progress?, _ body: (Int, Scratch) -> Void) throws(TamisError) {
     // With somebody to ask, ask now and then; otherwise one region.
     let step = progress == nil ? total : max(64, total / 64)
     var done = 0
     while done < total {
       let n = min(step, total - done)
       let first = done
-      let region = Region(work: work, workers: workers, first: first)
-      withUnsafePointer(to: region) {
-        pool.run(n, $0) { context, task, worker in
-          let region = context.assumingMemoryBound(to: Region.self)
-          region.pointee.work.run(region.pointee.first + task, region.pointee.workers[worker])
-        }
-      }
+      pool.run(n) { task, worker in body(first + task, workers[worker]) }
       done += n
       if let progress, !progress(Double(done) / Double(total)) { throw TamisError(.cancelled, "progress returned 0") }
-    }
-    if work.parts > 1 {
-      let region = Region(work: work, workers: workers, first: 0)
-      withUnsafePointer(to: region) {
-        pool.run(work.kvHeads * work.queryGroups, $0) { context, task, worker in
-          let region = context.assumingMemoryBound(to: Region.self)
-          region.pointee.work.merge(task, region.pointee.workers[worker])
-        }
-      }
     }
   }
 }
@@ -106,5 +161,4 @@ extension CPUBackend {
 private struct Region {
   let work: SplitAttention
   let workers: [Scratch]
-  let first: Int
 }

@@ -128,7 +128,7 @@ public final class CPUStore: KVStore {
     if layout.dtype == .i8 {
       scales![row] = table.pointee.f32_to_i8(rowF32, out.assumingMemoryBound(to: Int8.self), d)
     } else {
-      RowCopy.store(rowF32, count: d, to: out, layout.dtype, stride: 1, table)
+      TensorRows.store(rowF32, count: d, to: out, layout.dtype, stride: 1, table)
     }
   }
 
@@ -145,7 +145,7 @@ public final class CPUStore: KVStore {
         tileScales(layer)![row] = keyScales(layer)![row]
         return
       }
-      RowCopy.load(from, layout.dtype, stride: 1, scale: 1, count: d, to: rowF32, table)
+      TensorRows.load(from, layout.dtype, stride: 1, scale: 1, count: d, to: rowF32, table)
       let bytes = rowBits.assumingMemoryBound(to: Int8.self)
       tileScales(layer)![row] = table.pointee.f32_to_i8(rowF32, bytes, d)
       table.pointee.pack_tile_i8(bytes, d, tile, token)
@@ -154,7 +154,7 @@ public final class CPUStore: KVStore {
         table.pointee.pack_tile_bf16(from.assumingMemoryBound(to: UInt16.self), d, tile, token)
         return
       }
-      RowCopy.load(
+      TensorRows.load(
         from, layout.dtype, stride: 1, scale: keyScales(layer)?[row] ?? 1, count: d, to: rowF32, table)
       let bits = rowBits.assumingMemoryBound(to: UInt16.self)
       table.pointee.f32_to_bf16(rowF32, bits, d)
@@ -183,7 +183,7 @@ public final class CPUStore: KVStore {
       x.row(h, t).copyMemory(from: from, byteCount: d * layout.dtype.size)
       return
     }
-    RowCopy.load(from, layout.dtype, stride: 1, scale: scales?[row] ?? 1, count: d, to: rowF32, table)
+    TensorRows.load(from, layout.dtype, stride: 1, scale: scales?[row] ?? 1, count: d, to: rowF32, table)
     x.storeRow(h, t, from: rowF32, table)
   }
 

@@ -4,7 +4,7 @@ import Glibc
 import TamisCore
 
 /// OpenBLAS, loaded on first use; its thread count is the host's and stays what it is.
-final class OpenBLAS: Sendable {
+public final class OpenBLAS: Sendable {
   typealias Sgemm = @convention(c) (
     Int32, Int32, Int32, Int32, Int32, Int32, Float, UnsafePointer<Float>, Int32, UnsafePointer<Float>, Int32, Float,
     UnsafeMutablePointer<Float>, Int32
@@ -13,11 +13,17 @@ final class OpenBLAS: Sendable {
   static let shared = OpenBLAS()
   private static let file = "libopenblas.so.0"
 
-  /// Loads the library the first time it is asked for.
-  private static let sgemm: Sgemm? = {
-    guard let handle = dlopen(file, RTLD_NOW | RTLD_LOCAL), let symbol = dlsym(handle, "cblas_sgemm") else { return nil }
-    return unsafeBitCast(symbol, to: Sgemm.self)
-  }()
+  /// Loads the library the first time anything asks for it. It stays loaded: its threads cannot be taken back.
+  private static func symbol(_ name: String) -> UnsafeMutableRawPointer? { handle.flatMap { dlsym($0, name) } }
+  nonisolated(unsafe) private static let handle = dlopen(file, RTLD_NOW | RTLD_LOCAL)
+
+  private static let sgemm: Sgemm? = symbol("cblas_sgemm").map { unsafeBitCast($0, to: Sgemm.self) }
+
+  /// What OpenBLAS says it is ("OpenBLAS 0.3.21 DYNAMIC_ARCH ..."); nil when there is none to load.
+  public static var config: String? {
+    typealias Config = @convention(c) () -> UnsafePointer<CChar>?
+    return symbol("openblas_get_config").flatMap { unsafeBitCast($0, to: Config.self)() }.map { String(cString: $0) }
+  }
 
   /// C [m, n] = alpha A [m, k] B + beta C, B [k, n] or its transpose [n, k]; row-major.
   func multiply(

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Sets up the peers' environment, builds the library unless TAMIS_LIBRARY_PATH names one, and runs bench.py with the arguments given.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+bash "$root/Tests/parity/setup.sh"
+[ -n "${TAMIS_LIBRARY_PATH:-}" ] || (cd "$root" && swift build -c release --product tamis)
+export PYTHONPATH=$root/bindings/python/src
+exec "$root/.venv-parity/bin/python" "$root/Benchmarks/bench.py" "$@"

@@ -1,0 +1,348 @@
+/* Every function of the C API with arguments from the fuzz bytes: wild shapes, strides, pointers, enums, sizes.
+ *
+ * A tensor that the library may accept lies wholly inside the arena: what would reach outside it, but not outside the address
+ * space, is a caller's lie that no library can see, and is not tried. After each input a known good call must still succeed. */
+#include "input.h"
+
+enum { ARENA = 1 << 18, MAX_ELEMENTS = 1 << 13, SLOTS = 3 };
+
+static _Alignas(64) uint8_t arena[ARENA];
+static tamis_context *good_context;
+static tamis_kv_cache *good_cache;
+static tamis_selector *good_selector;
+static tamis_sequence good_sequence;
+
+static struct {
+  tamis_context *context;
+  tamis_kv_cache *cache;
+  tamis_selector *selector;
+} slot[SLOTS];
+
+/* ------------------------------------------------------------------------------------------------ arguments */
+
+/* An address in the arena with room for n bytes; now and then NULL or misaligned. */
+static void *address(input *in, size_t n) {
+  if (chance(in, 24)) return NULL;
+  size_t at = ((size_t)take(in, 3) % (ARENA - n - 16)) & ~(size_t)15;
+  return arena + at + (chance(in, 24) ? below(in, 8) : 0);
+}
+
+/* Whether offsets of these strides, in elements of `size` bytes, stay inside [base, base + ARENA). */
+static int inside(const void *base, const int64_t *shape, const int64_t *stride, int dims, int64_t size) {
+  __int128 low = 0, high = size;
+  for (int i = 0; i < dims; i++) {
+    __int128 span = (__int128)stride[i] * (shape[i] - 1) * size;
+    if (span < 0) low += span;
+    else high += span;
+  }
+  __int128 at = (const uint8_t *)base - arena;
+  return at + low >= 0 && at + high <= ARENA;
+}
+
+static void tame(input *in, tamis_tensor *t) {
+  const int dims = t->ndim < 0 ? 0 : t->ndim > TAMIS_MAX_DIMS ? TAMIS_MAX_DIMS : t->ndim;
+  const int64_t size = (int64_t)tamis_dtype_size(t->dtype);
+  int64_t elements = 1;
+  for (int i = 0; i < dims; i++) {
+    if (t->shape[i] <= 0 || t->shape[i] > INT32_MAX) return; /* refused for its shape */
+    if (t->shape[i] > MAX_ELEMENTS / elements) t->shape[i] = 1 + t->shape[i] % 3;
+    elements *= t->shape[i];
+  }
+  if (t->data && size && !inside(t->data, t->shape, t->stride, dims, size)) {
+    t->data = arena + ((ARENA / 2) & ~(size_t)15);
+    for (int i = 0; i < dims; i++) t->stride[i] %= ARENA / 16 / t->shape[i] / 4;
+  }
+  if (t->scale && !inside(t->scale, t->shape, t->scale_stride, dims - 1, 4)) {
+    t->scale = (float *)(void *)(arena + ARENA / 2);
+    for (int i = 0; i < dims; i++) t->scale_stride[i] %= ARENA / 16 / t->shape[i] / 4;
+  }
+  (void)in;
+}
+
+/* A packed tensor of the shape that fits, with some of it wild. */
+static tamis_tensor tensor(input *in, int ndim, const int64_t *shape) {
+  tamis_tensor t;
+  int64_t step = 1, rows = 1;
+  memset(&t, 0, sizeof t);
+  t.dtype = chance(in, 3) ? (tamis_dtype)below(in, 5) : TAMIS_F32;
+  t.ndim = ndim;
+  t.data = address(in, 1 << 14);
+  if (chance(in, 3)) t.scale = (const float *)address(in, 1 << 12);
+  for (int i = ndim - 1; i >= 0; i--) {
+    t.shape[i] = shape[i];
+    t.stride[i] = step;
+    step *= shape[i];
+    if (i < ndim - 1) {
+      t.scale_stride[i] = rows;
+      rows *= shape[i];
+    }
+  }
+  while (chance(in, 4)) {
+    const uint32_t i = below(in, TAMIS_MAX_DIMS);
+    switch (below(in, 6)) {
+      case 0: t.shape[i] = wild(in); break;
+      case 1: t.stride[i] = wild(in); break;
+      case 2: t.scale_stride[i] = wild(in); break;
+      case 3: t.ndim = wild32(in); break;
+      case 4: t.dtype = wild32(in); break;
+      default: t.shape[i] = 1 + below(in, 9); break;
+    }
+  }
+  tame(in, &t);
+  return t;
+}
+
+static tamis_tensor tensor3(input *in, int64_t a, int64_t b, int64_t c) { return tensor(in, 3, (int64_t[]){a, b, c}); }
+static tamis_tensor tensor2(input *in, int64_t a, int64_t b) { return tensor(in, 2, (int64_t[]){a, b}); }
+static const tamis_tensor *maybe(input *in, const tamis_tensor *t) { return chance(in, 16) ? NULL : t; }
+static uint32_t size_of(input *in, size_t size) { return chance(in, 8) ? (uint32_t)wild32(in) : (uint32_t)size; }
+static int32_t go_on(double done, void *user) { return done >= 0 && ++*(int *)user < 3; }
+
+static tamis_context *a_context(input *in) {
+  tamis_context *c = chance(in, 16) ? NULL : slot[below(in, SLOTS)].context;
+  return c && chance(in, 2) ? c : chance(in, 32) ? NULL : good_context;
+}
+static tamis_kv_cache *a_cache(input *in) {
+  tamis_kv_cache *c = slot[below(in, SLOTS)].cache;
+  return c && !chance(in, 4) ? c : chance(in, 32) ? (tamis_kv_cache *)(void *)good_context : good_cache;
+}
+static tamis_selector *a_selector(input *in) {
+  tamis_selector *s = slot[below(in, SLOTS)].selector;
+  return s && !chance(in, 4) ? s : chance(in, 32) ? NULL : good_selector;
+}
+/* Never the good sequence of the good cache: the check at the end needs it whole. */
+static tamis_sequence a_sequence(input *in, const tamis_kv_cache *cache) {
+  tamis_sequence s = chance(in, 8) ? wild(in) : (tamis_sequence)below(in, 6);
+  return cache == good_cache && s == good_sequence ? s + 1 : s;
+}
+
+/* ------------------------------------------------------------------------------------------------ calls */
+
+static void call_context(input *in) {
+  tamis_context_options o = TAMIS_CONTEXT_OPTIONS_INIT;
+  const uint32_t i = below(in, SLOTS);
+  char name[32];
+  size_t needed;
+  o.struct_size = size_of(in, sizeof o);
+  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o; /* bytes we do not own */
+  o.n_threads = chance(in, 4) ? wild32(in) : 1 + (int32_t)below(in, 3);
+  if (o.n_threads > 3 && o.n_threads <= 1024) o.n_threads = 2;
+  o.device = chance(in, 8) ? 2 + wild32(in) % 100 : TAMIS_DEVICE_CPU;
+  if (o.device == TAMIS_DEVICE_OPENCL) o.device = 7;
+  o.log_level = chance(in, 8) ? wild32(in) : TAMIS_LOG_DEBUG;
+  tamis_context_destroy(slot[i].context);
+  slot[i].context = NULL;
+  judged(tamis_context_create(chance(in, 8) ? NULL : &o, chance(in, 16) ? NULL : &slot[i].context));
+  judged(tamis_context_device_name(a_context(in), chance(in, 4) ? NULL : name, below(in, sizeof name + 1), &needed));
+  MUST(tamis_context_threads(a_context(in)) >= 0);
+}
+
+static tamis_rope a_rope(input *in) {
+  tamis_rope rope = TAMIS_ROPE_INIT;
+  rope.style = chance(in, 8) ? wild32(in) : (tamis_rope_style)below(in, 3);
+  rope.rotary_dims = chance(in, 4) ? wild32(in) : 0;
+  rope.base = chance(in, 8) ? (double)wild_float(in) : 10000;
+  rope.scale = chance(in, 8) ? (double)wild_float(in) : 1;
+  return rope;
+}
+
+static void call_cache(input *in) {
+  tamis_kv_options o = TAMIS_KV_OPTIONS_INIT;
+  const uint32_t i = below(in, SLOTS);
+  o.struct_size = size_of(in, sizeof o);
+  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  o.layers = chance(in, 8) ? wild32(in) : 1 + (int32_t)below(in, 2);
+  o.kv_heads = chance(in, 8) ? wild32(in) : 1 + (int32_t)below(in, 2);
+  o.head_dim = chance(in, 8) ? wild32(in) : 8;
+  o.dtype = chance(in, 8) ? wild32(in) : (tamis_dtype)below(in, 4);
+  o.page_tokens = chance(in, 8) ? wild32(in) : 16;
+  o.max_tokens = chance(in, 8) ? wild(in) : 64;
+  o.rope = a_rope(in);
+  o.scoring_copy = chance(in, 2) ? wild32(in) % 5 : -1;
+  tamis_kv_destroy(slot[i].cache);
+  slot[i].cache = NULL;
+  judged(tamis_kv_create(a_context(in), chance(in, 16) ? NULL : &o, chance(in, 16) ? NULL : &slot[i].cache));
+  o.struct_size = sizeof o;
+  judged(tamis_kv_get_options(a_cache(in), chance(in, 16) ? NULL : &o));
+}
+
+static void call_selector(input *in) {
+  tamis_selector_options o = TAMIS_SELECTOR_OPTIONS_INIT;
+  const uint32_t i = below(in, SLOTS);
+  o.struct_size = size_of(in, sizeof o);
+  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  o.method = chance(in, 8) ? wild32(in) : (tamis_method)below(in, 3);
+  o.q_heads = chance(in, 8) ? wild32(in) : 2 * (int32_t)below(in, 3);
+  o.n_sink = chance(in, 8) ? wild32(in) : (int32_t)below(in, 9);
+  o.n_recent = chance(in, 8) ? wild32(in) : 8 + (int32_t)below(in, 9);
+  o.top_k = chance(in, 8) ? wild32(in) : (int32_t)below(in, 20);
+  o.chunk = chance(in, 8) ? wild32(in) : 1 + (int32_t)below(in, 8);
+  o.similarity = chance(in, 4) ? wild_float(in) : 0.5f;
+  o.vote = chance(in, 8) ? wild32(in) : (tamis_vote)below(in, 3);
+  o.head_map = chance(in, 8) ? wild32(in) : (tamis_head_map)below(in, 2);
+  o.pool = chance(in, 4) ? wild32(in) : 0;
+  o.positions = chance(in, 8) ? wild32(in) : (tamis_positions)below(in, 2);
+  o.scale = wild_float(in);
+  o.softcap = wild_float(in);
+  o.window = chance(in, 4) ? wild(in) : 0;
+  if (o.q_heads < 1024 && chance(in, 4)) o.key0_bias = (const float *)address(in, 1 << 12);
+  tamis_selector_destroy(slot[i].selector);
+  slot[i].selector = NULL;
+  judged(tamis_selector_create(a_cache(in), chance(in, 16) ? NULL : &o, chance(in, 16) ? NULL : &slot[i].selector));
+}
+
+static void call_sequences(input *in) {
+  tamis_kv_cache *cache = a_cache(in);
+  tamis_sequence s = a_sequence(in, cache), out = 0;
+  tamis_kv_memory memory;
+  int64_t n;
+  memset(&memory, 0, sizeof memory);
+  memory.struct_size = size_of(in, sizeof memory);
+  if (memory.struct_size > sizeof memory) memory.struct_size = sizeof memory;
+  switch (below(in, 6)) {
+    case 0: judged(tamis_kv_sequence_create(cache, chance(in, 16) ? NULL : &out)); break;
+    case 1: judged(tamis_kv_sequence_fork(cache, s, chance(in, 2) ? -1 : wild(in), chance(in, 16) ? NULL : &out)); break;
+    case 2: judged(tamis_kv_sequence_destroy(cache, s)); break;
+    case 3: judged(tamis_kv_length(cache, s, chance(in, 8) ? wild32(in) : 0, chance(in, 16) ? NULL : &n)); break;
+    case 4: judged(tamis_kv_truncate(cache, s, wild(in))); break;
+    default: judged(tamis_kv_memory_report(cache, chance(in, 16) ? NULL : &memory)); break;
+  }
+}
+
+static void call_append(input *in) {
+  tamis_kv_cache *cache = a_cache(in);
+  const int64_t heads = 1 + below(in, 2), n = 1 + below(in, 24);
+  tamis_tensor k = tensor3(in, heads, n, 8), v = tensor3(in, heads, n, 8);
+  tamis_sequence s = a_sequence(in, cache);
+  int32_t layer = chance(in, 8) ? wild32(in) : (int32_t)below(in, 2);
+  if (chance(in, 2)) judged(tamis_kv_append(cache, s, layer, maybe(in, &k), maybe(in, &v)));
+  else judged(tamis_kv_read(cache, s, layer, chance(in, 2) ? wild(in) : 0, maybe(in, &k), maybe(in, &v)));
+}
+
+static void call_attend(input *in) {
+  tamis_selector *selector = a_selector(in);
+  const int64_t heads = 1 + below(in, 4), n = 1 + below(in, 5);
+  tamis_tensor q = tensor3(in, heads, n, 8), out = tensor3(in, heads, n, 8), lse = tensor2(in, heads, n);
+  tamis_sequence s = chance(in, 8) ? wild(in) : (tamis_sequence)below(in, 6);
+  int32_t layer = chance(in, 8) ? wild32(in) : (int32_t)below(in, 2);
+  tamis_retrieval_stats stats = TAMIS_RETRIEVAL_STATS_INIT;
+  int64_t found = 0;
+  stats.struct_size = size_of(in, sizeof stats);
+  if (stats.struct_size > sizeof stats) stats.struct_size = sizeof stats;
+  switch (below(in, 4)) {
+    case 0: {
+      int32_t list[64];
+      const uint32_t count = below(in, 64);
+      for (uint32_t i = 0; i < count; i++) list[i] = chance(in, 16) ? wild32(in) : (int32_t)i;
+      judged(tamis_attend_tokens(selector, s, layer, maybe(in, &q), chance(in, 16) ? NULL : list, chance(in, 16) ? -5 : (int64_t)count,
+                                 maybe(in, &out), chance(in, 2) ? NULL : &lse, &stats));
+      break;
+    }
+    case 1: {
+      int32_t *list = (int32_t *)address(in, 1 << 13);
+      judged(tamis_retrieve(selector, s, layer, maybe(in, &q), list, chance(in, 8) ? -wild(in) % 1024 : below(in, 1024),
+                            chance(in, 16) ? NULL : &found, chance(in, 2) ? NULL : (float *)address(in, 1 << 13)));
+      break;
+    }
+    case 2: judged(tamis_selector_reset(selector, chance(in, 2) ? -1 : wild(in))); break;
+    default:
+      judged(tamis_attend(selector, s, layer, maybe(in, &q), maybe(in, &out), chance(in, 2) ? NULL : &lse,
+                          chance(in, 2) ? NULL : &stats));
+  }
+}
+
+static void call_attention(input *in) {
+  tamis_attention_options o = TAMIS_ATTENTION_OPTIONS_INIT;
+  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), n = 1 + below(in, 20), m = 1 + below(in, 20), d = 8 * (1 + below(in, 3));
+  tamis_tensor q = tensor3(in, hq, n, d), k = tensor3(in, hk, m, d), v = tensor3(in, hk, m, d), out = tensor3(in, hq, n, d);
+  tamis_tensor lse = tensor2(in, hq, n), parts[2], lses[2];
+  int calls = 0;
+  o.struct_size = size_of(in, sizeof o);
+  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  o.causal = chance(in, 8) ? wild32(in) : (int32_t)below(in, 2);
+  o.q_offset = chance(in, 2) ? wild(in) : TAMIS_AT_END;
+  o.window = chance(in, 2) ? wild(in) : 0;
+  o.scale = wild_float(in);
+  o.softcap = wild_float(in);
+  o.compute = chance(in, 8) ? wild32(in) : (tamis_compute)below(in, 3);
+  if (chance(in, 4)) o.key0_bias = (const float *)address(in, 4 * MAX_ELEMENTS);
+  if (chance(in, 2)) o.progress = go_on, o.progress_user = &calls;
+  judged(tamis_attention(a_context(in), chance(in, 8) ? NULL : &o, maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out),
+                         chance(in, 2) ? NULL : &lse));
+  for (int i = 0; i < 2; i++) parts[i] = tensor3(in, hq, n, d), lses[i] = tensor2(in, hq, n);
+  judged(tamis_attention_merge(a_context(in), chance(in, 8) ? -wild32(in) % 3 : 2, maybe(in, parts), maybe(in, lses),
+                               maybe(in, &out), maybe(in, &lse)));
+}
+
+static void call_ops(input *in) {
+  const int64_t n = 1 + below(in, 20), d = 1 + below(in, 40);
+  tamis_tensor a = tensor2(in, n, d), b = chance(in, 4) ? a : tensor2(in, n, d);
+  tamis_rope rope = a_rope(in);
+  int64_t count = 0;
+  judged(tamis_convert(a_context(in), maybe(in, &a), maybe(in, &b)));
+  judged(tamis_rope_apply(a_context(in), chance(in, 16) ? NULL : &rope, maybe(in, &a),
+                          chance(in, 2) ? NULL : (const int64_t *)address(in, 8 * MAX_ELEMENTS), wild(in), maybe(in, &b)));
+  judged(tamis_top_k(a_context(in), (const float *)address(in, 4096), chance(in, 8) ? -wild(in) % 1024 : below(in, 1024), wild(in),
+                     (int32_t *)address(in, 4096), chance(in, 16) ? NULL : &count));
+  MUST(tamis_dtype_size(wild32(in)) <= 4);
+}
+
+/* ------------------------------------------------------------------------------------------------ target */
+
+static float good_row[2 * 40 * 8], good_out[2 * 8];
+
+static tamis_tensor packed(void *data, int64_t heads, int64_t n) {
+  tamis_tensor t;
+  memset(&t, 0, sizeof t);
+  t.data = data;
+  t.ndim = 3;
+  t.shape[0] = heads, t.shape[1] = n, t.shape[2] = 8;
+  t.stride[0] = n * 8, t.stride[1] = 8, t.stride[2] = 1;
+  return t;
+}
+
+static void set_up(void) {
+  tamis_kv_options o = TAMIS_KV_OPTIONS_INIT;
+  tamis_selector_options so = TAMIS_SELECTOR_OPTIONS_INIT;
+  for (size_t i = 0; i < sizeof good_row / sizeof *good_row; i++) good_row[i] = (float)(i * 7 % 11) / 11.0f;
+  tamis_tensor rows = packed(good_row, 2, 40);
+  o.kv_heads = 2;
+  o.head_dim = 8;
+  o.page_tokens = 16;
+  o.max_tokens = 160;
+  so.n_sink = 2;
+  so.n_recent = so.chunk = 4;
+  so.top_k = 8;
+  MUST(tamis_context_create(NULL, &good_context) == TAMIS_OK);
+  MUST(tamis_kv_create(good_context, &o, &good_cache) == TAMIS_OK);
+  MUST(tamis_selector_create(good_cache, &so, &good_selector) == TAMIS_OK);
+  MUST(tamis_kv_sequence_create(good_cache, &good_sequence) == TAMIS_OK);
+  MUST(tamis_kv_append(good_cache, good_sequence, 0, &rows, &rows) == TAMIS_OK);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static void (*const calls[])(input *) = {call_context, call_cache,  call_selector,  call_sequences, call_sequences,
+                                           call_append,  call_append, call_attend,    call_attend,    call_attention,
+                                           call_ops};
+  input in = {data, size};
+  float before[16];
+  if (!good_context) set_up();
+  for (size_t i = 0; i < ARENA; i++) arena[i] = (uint8_t)(i * 31);
+  for (size_t i = 0; in.left > 0 && i < 64; i++) calls[below(&in, sizeof calls / sizeof *calls)](&in);
+  tamis_tensor q = packed(good_row, 2, 1), out = packed(good_out, 2, 1);
+  MUST(tamis_attend(good_selector, good_sequence, 0, &q, &out, NULL, NULL) == TAMIS_OK);
+  memcpy(before, good_out, sizeof before);
+  MUST(tamis_selector_reset(good_selector, -1) == TAMIS_OK);
+  MUST(tamis_attend(good_selector, good_sequence, 0, &q, &out, NULL, NULL) == TAMIS_OK);
+  MUST(memcmp(before, good_out, sizeof before) == 0);
+  for (int i = 0; i < SLOTS; i++) { /* parents first on purpose */
+    tamis_context_destroy(slot[i].context);
+    tamis_kv_destroy(slot[i].cache);
+    tamis_selector_destroy(slot[i].selector);
+  }
+  memset(slot, 0, sizeof slot);
+  /* what other calls left in the good cache */
+  for (tamis_sequence s = 0; s < 4096; s++)
+    if (s != good_sequence && tamis_kv_sequence_destroy(good_cache, s) != TAMIS_OK && s > 80) break;
+  return 0;
+}

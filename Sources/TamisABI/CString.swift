@@ -1,0 +1,39 @@
+import CTamis
+import Tamis
+
+/// The buffer rule of core.h: `needed` gets the length, the text is NUL-terminated whenever there is room for one byte, and a
+/// short buffer holds the longest prefix of whole characters.
+func write(
+  _ text: String, to buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+) throws(TamisError) {
+  let needed = try allow(needed, "needed")
+  try require(capacity >= 0, "capacity is \(UInt(bitPattern: capacity)); expected at most \(Int.max)")
+  try require(buffer != nil || capacity == 0, "buffer is NULL; expected an address for a capacity of \(capacity)")
+  let bytes = text.utf8
+  needed?.pointee = bytes.count
+  if let buffer, capacity > 0 {
+    var end = 0
+    for character in text.unicodeScalars {
+      let width = character.utf8.count
+      if end + width >= capacity { break }
+      for byte in character.utf8 {
+        buffer[end] = CChar(bitPattern: byte)
+        end += 1
+      }
+    }
+    buffer[end] = 0
+  }
+  guard bytes.count < capacity else {
+    throw TamisError(.bufferTooSmall, "capacity is \(capacity); expected at least \(bytes.count + 1)")
+  }
+}
+
+/// A NUL-terminated UTF-8 argument that is not empty.
+func string(_ pointer: UnsafePointer<CChar>?, _ name: StaticString) throws(TamisError) -> String {
+  guard let pointer else { throw .invalid("\(name) is NULL; expected a NUL-terminated UTF-8 string") }
+  guard let text = String(validatingCString: pointer) else {
+    throw .invalid("\(name) is not UTF-8; expected a NUL-terminated UTF-8 string")
+  }
+  try require(!text.isEmpty, "\(name) is \"\"; expected at least one character")
+  return text
+}

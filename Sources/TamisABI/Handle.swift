@@ -1,0 +1,61 @@
+import Tamis
+
+/// What an opaque handle of the C API points to: a word that names the kind, and one reference to a Swift object. The object
+/// keeps its parents alive, so handles may be destroyed in any order.
+struct Handle<Object: AnyObject> {
+  private var magic: UInt64
+  private var object: Unmanaged<Object>
+
+  static func make(_ object: Object, _ kind: HandleKind) -> OpaquePointer {
+    let box = UnsafeMutablePointer<Handle>.allocate(capacity: 1)
+    box.initialize(to: Handle(magic: kind.rawValue, object: .passRetained(object)))
+    return OpaquePointer(box)
+  }
+
+  /// The object, or a sentence when the pointer is NULL, misaligned or visibly no handle of this kind.
+  @inline(__always)
+  static func object(_ pointer: OpaquePointer?, _ kind: HandleKind, _ name: StaticString) throws(TamisError) -> Object {
+    let box = try need(UnsafePointer<Handle>(pointer), name)
+    try require(box.pointee.magic == kind.rawValue, "\(name) is no live handle; expected a tamis_\(kind)")
+    return box.pointee.object.takeUnretainedValue()
+  }
+
+  /// Gives the reference back. NULL and what is visibly no handle of this kind are left alone.
+  static func destroy(_ pointer: OpaquePointer?, _ kind: HandleKind) {
+    guard let pointer, UInt(bitPattern: pointer) % UInt(MemoryLayout<Handle>.alignment) == 0 else { return }
+    let box = UnsafeMutablePointer<Handle>(pointer)
+    guard box.pointee.magic == kind.rawValue else { return }
+    let object = box.pointee.object
+    box.pointee.magic = 0
+    box.deallocate()
+    object.release()
+  }
+}
+
+/// The first word of a handle: eight letters, so that a memory dump shows what it is.
+enum HandleKind: UInt64 {
+  case context = 0x5458_4554_4e4f_4354  // "TCONTEXT"
+  case kv_cache = 0x4548_4341_4356_4b54  // "TKVCACHE"
+  case selector = 0x5443_454c_4553_5454  // "TTSELECT"
+  case weights = 0x5354_4847_4945_5754  // "TWEIGHTS"
+}
+
+@inline(__always)
+func context(_ pointer: OpaquePointer?) throws(TamisError) -> Context {
+  try Handle<Context>.object(pointer, .context, "context")
+}
+
+@inline(__always)
+func cache(_ pointer: OpaquePointer?) throws(TamisError) -> KVCache {
+  try Handle<KVCache>.object(pointer, .kv_cache, "cache")
+}
+
+@inline(__always)
+func selector(_ pointer: OpaquePointer?) throws(TamisError) -> Selector {
+  try Handle<Selector>.object(pointer, .selector, "selector")
+}
+
+@inline(__always)
+func weights(_ pointer: OpaquePointer?) throws(TamisError) -> SafeTensors {
+  try Handle<SafeTensors>.object(pointer, .weights, "weights")
+}

@@ -1,0 +1,94 @@
+public import TamisCore
+public import TamisDevice
+
+/// Exact attention over tensors, and the merge of partial results (include/tamis/attention.h).
+public enum Dense {
+  /// o_i = sum_j softmax_j(z_ij) v_j over the keys the mask allows.
+  /// - Parameters:
+  ///   - q: [batch, qHeads, qLen, headDim] or without batch; f32, f16 or bf16. `out` likewise.
+  ///   - k: [batch, kvHeads, kLen, headDim]; f32, f16, bf16 or i8, rows contiguous. `v` has the same shape and dtype.
+  ///   - lse: [batch, qHeads, qLen] f32: natural log of sum_j exp(z_ij).
+  /// - Throws: `invalidArgument`, `unsupported`, `outOfMemory`, `cancelled`.
+  public static func attend(
+    _ context: Context, q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView,
+    lse: TensorView?, progress: Progress?
+  ) throws(TamisError) {
+    try check(q: q, k: k, v: v, out: out, lse: lse)
+    try require(rule.scale.isFinite && rule.scale > 0, "scale is \(rule.scale); expected a finite number above 0")
+    try require(
+      rule.softcap.isFinite && rule.softcap >= 0, "softcap is \(rule.softcap); expected 0 (none) or a finite number above 0")
+    try require(rule.window >= 0, "window is \(rule.window); expected 0 (none) or more")
+    let qLen = q.shape[q.ndim - 2]
+    let kLen = k.shape[k.ndim - 2]
+    var rule = rule
+    var mask = mask
+    // Query i sees keys with low < j - i <= offset. Beyond these ends nothing changes any more, and position arithmetic behind
+    // cannot overflow.
+    let offset = max(-qLen, min(mask.queryOffset, kLen + 1))
+    if rule.window > 0 {
+      let (low, overflow) = mask.queryOffset.subtractingReportingOverflow(rule.window)
+      rule.window = offset - max(-qLen - 1, min(overflow ? .min : low, kLen))
+    }
+    mask.queryOffset = offset
+    let (attentionRule, attentionMask) = (rule, mask)
+    try context.withLock { () throws(TamisError) in
+      if q.ndim == 3 {
+        try context.backend.attend(
+          q: q, k: k, v: v, rule: attentionRule, mask: attentionMask, out: out, lse: lse, progress: progress)
+        return
+      }
+      let batch = q.shape[0]
+      for b in 0..<batch {
+        let part: Progress? = progress.map { whole in { done in whole((Double(b) + done) / Double(batch)) } }
+        try context.backend.attend(
+          q: q.slice(b), k: k.slice(b), v: v.slice(b), rule: attentionRule, mask: attentionMask, out: out.slice(b),
+          lse: lse?.slice(b), progress: part)
+      }
+    }
+  }
+
+  private static func check(
+    q: TensorView, k: TensorView, v: TensorView, out: TensorView, lse: TensorView?
+  ) throws(TamisError) {
+    let n = q.ndim
+    try require(n == 3 || n == 4, "q has \(n) dimensions; expected [heads, n, head_dim] or [batch, heads, n, head_dim]")
+    for (x, name) in [(k, "k"), (v, "v"), (out, "out")] {
+      try require(x.ndim == n, "\(name) has \(x.ndim) dimensions; expected \(n) as in q")
+      try require(
+        n == 3 || x.shape[0] == q.shape[0], "\(name): shape[0] is \(x.shape[0]); expected a batch of \(q.shape[0]) as in q")
+      try require(
+        x.shape[n - 1] == q.shape[n - 1],
+        "\(name): shape[\(n - 1)] is \(x.shape[n - 1]); expected head_dim \(q.shape[n - 1]) as in q")
+    }
+    let d = q.shape[n - 1]
+    if !(8...256).contains(d) || d % 8 != 0 {
+      throw TamisError(.unsupported, "q: head_dim is \(d); expected a multiple of 8 from 8 to 256")
+    }
+    for i in 0..<n {
+      try require(q.shape[i] >= 1, "q: shape[\(i)] is \(q.shape[i]); expected at least 1")
+      try require(k.shape[i] >= 1, "k: shape[\(i)] is \(k.shape[i]); expected at least 1")
+      try require(v.shape[i] == k.shape[i], "v: shape[\(i)] is \(v.shape[i]); expected \(k.shape[i]) as in k")
+      try require(out.shape[i] == q.shape[i], "out: shape[\(i)] is \(out.shape[i]); expected \(q.shape[i]) as in q")
+    }
+    try require(
+      q.shape[n - 3] % k.shape[n - 3] == 0,
+      "q has \(q.shape[n - 3]) heads; expected a multiple of the \(k.shape[n - 3]) heads of k")
+    for (x, name) in [(q, "q"), (out, "out")] where !x.dtype.isFloat {
+      throw TamisError(.unsupported, "\(name) is \(x.dtype.name); expected f32, f16 or bf16")
+    }
+    for (x, name) in [(k, "k"), (v, "v")] {
+      if !x.dtype.isFloat && x.dtype != .i8 {
+        throw TamisError(.unsupported, "\(name) is \(x.dtype.name); expected f32, f16, bf16 or i8")
+      }
+      try require(
+        x.stride[n - 1] == 1, "\(name): stride[\(n - 1)] is \(x.stride[n - 1]); expected 1, rows must be contiguous")
+    }
+    try require(v.dtype == k.dtype, "v is \(v.dtype.name); expected \(k.dtype.name) as in k")
+    guard let lse else { return }
+    try require(lse.dtype == .f32, "lse is \(lse.dtype.name); expected f32")
+    try require(lse.ndim == n - 1, "lse has \(lse.ndim) dimensions; expected \(n - 1), those of q without the last")
+    for i in 0..<n - 1 {
+      try require(lse.shape[i] == q.shape[i], "lse: shape[\(i)] is \(lse.shape[i]); expected \(q.shape[i]) as in q")
+    }
+  }
+}

@@ -1,0 +1,51 @@
+public import CShims
+
+/// Rows of tensors to and from f32, whatever their dtype and strides.
+public enum TensorRows {
+  /// One row of d elements with a stride between them.
+  public static func load(
+    _ from: UnsafeRawPointer, _ dtype: DType, stride: Int, scale: Float, count d: Int, to: UnsafeMutablePointer<Float>,
+    _ table: UnsafePointer<tk_table>
+  ) {
+    if stride == 1 {
+      switch dtype {
+      case .f16: table.pointee.f16_to_f32(from.assumingMemoryBound(to: UInt16.self), to, d)
+      case .bf16: table.pointee.bf16_to_f32(from.assumingMemoryBound(to: UInt16.self), to, d)
+      case .i8: table.pointee.i8_to_f32(from.assumingMemoryBound(to: Int8.self), scale, to, d)
+      default: to.update(from: from.assumingMemoryBound(to: Float.self), count: d)
+      }
+      return
+    }
+    for i in 0..<d {
+      load(from + i * stride * dtype.size, dtype, stride: 1, scale: scale, count: 1, to: to + i, table)
+    }
+  }
+
+  /// One row of f32 to f32, f16 or bf16 elements with a stride between them.
+  public static func store(
+    _ from: UnsafePointer<Float>, count d: Int, to: UnsafeMutableRawPointer, _ dtype: DType, stride: Int,
+    _ table: UnsafePointer<tk_table>
+  ) {
+    if stride == 1 {
+      switch dtype {
+      case .f16: table.pointee.f32_to_f16(from, to.assumingMemoryBound(to: UInt16.self), d)
+      case .bf16: table.pointee.f32_to_bf16(from, to.assumingMemoryBound(to: UInt16.self), d)
+      default: to.assumingMemoryBound(to: Float.self).update(from: from, count: d)
+      }
+      return
+    }
+    for i in 0..<d { store(from + i, count: 1, to: to + i * stride * dtype.size, dtype, stride: 1, table) }
+  }
+}
+
+extension TensorView {
+  /// Row (h, t) of a [heads, n, d] view as f32.
+  public func loadRow(_ h: Int, _ t: Int, to: UnsafeMutablePointer<Float>, _ table: UnsafePointer<tk_table>) {
+    TensorRows.load(row(h, t), dtype, stride: stride[2], scale: rowScale(h, t), count: shape[2], to: to, table)
+  }
+
+  /// Writes row (h, t) of a [heads, n, d] view from f32.
+  public func storeRow(_ h: Int, _ t: Int, from: UnsafePointer<Float>, _ table: UnsafePointer<tk_table>) {
+    TensorRows.store(from, count: shape[2], to: row(h, t), dtype, stride: stride[2], table)
+  }
+}

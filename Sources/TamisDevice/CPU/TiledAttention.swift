@@ -1,0 +1,316 @@
+import CShims
+import TamisCore
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// Exact attention of many queries (FlashAttention-2, arXiv 2307.08691, algorithm 1) on the transposed kernels: a query is a SIMD
+/// lane, a key is a row (docs/architecture.md).
+///
+/// The rows of a task are (query, head of the group) pairs, query major, so that all query heads of a KV head share each tile
+/// of keys and values. A task owns `panels` panels of 32 rows and walks over the tiles once. Tasks are independent, and tile
+/// boundaries are multiples of the tile's height, so what a panel computes depends neither on its neighbours nor on threads.
+struct TiledAttention {
+  static let lanes = Int(TK_PANEL_LANES)
+  static let tileKeys = 256
+
+  let rows: AttendedRows
+  let rotation: Rotation
+  let rule: AttentionRule
+  let q: TensorView
+  let out: TensorView
+  let lse: TensorView?
+  let group: Int
+  let c: Int
+  /// Position by which query 0 turns.
+  let firstPosition: Int
+  /// Places [low[i], high[i]) that query i may see.
+  let low: UnsafePointer<Int>
+  let high: UnsafePointer<Int>
+  let table: UnsafePointer<tk_table>
+  let gather: tk_gather
+  /// [qHeads][c]: set where an output is not finite. A value that a lane may not see but its panel does meets a probability of
+  /// 0, and 0 * NaN is NaN: those queries are computed again, each with its own range of keys.
+  let suspect: UnsafeMutablePointer<Bool>
+  /// Products of bf16 pairs; otherwise f32.
+  let pairs: Bool
+
+  let panels: Int
+  let blocks: Int
+  private let kernels: tk_prefill
+  private let queryFactor: Float
+  private let logitScale: Float
+  private let bias: UnsafePointer<Float>?
+
+  init(
+    rows: AttendedRows, rotation: Rotation, rule: AttentionRule, q: TensorView, out: TensorView, lse: TensorView?, group: Int,
+    firstPosition: Int, low: UnsafePointer<Int>, high: UnsafePointer<Int>, table: UnsafePointer<tk_table>,
+    suspect: UnsafeMutablePointer<Bool>, f32Products: Bool, threads: Int
+  ) {
+    self.rows = rows
+    self.rotation = rotation
+    self.rule = rule
+    self.q = q
+    self.out = out
+    self.lse = lse
+    self.group = group
+    c = q.shape[1]
+    self.firstPosition = firstPosition
+    self.low = low
+    self.high = high
+    self.table = table
+    self.suspect = suspect
+    kernels = table.pointee.prefill
+    gather = RowKernels(table, rows.dtype).gather
+    // The scale goes onto the scores, where it costs nothing and rounds once. Softmax wants it positive: otherwise it moves to
+    // the queries, in f32.
+    let positive = rule.scale > 1e-20
+    let log2e: Float = 1.442_695_04
+    (queryFactor, logitScale) = positive ? (1, rule.scale * log2e) : (rule.scale, log2e)
+    pairs = rows.dtype == .bf16 && kernels.scores_bf16 != nil && positive && rotation.half == 0 && !f32Products
+    bias = rule.keyZeroBias != nil && rows.count > 0 && rows.token(at: 0) == 0 ? rule.keyZeroBias : nil
+
+    let kvHeads = q.shape[0] / group
+    let allPanels = (c * group + Self.lanes - 1) / Self.lanes
+    // Sixteen panels amortise a tile's loading; fewer where that would leave threads idle.
+    panels = min(16, max(1, allPanels * kvHeads / threads))
+    blocks = (allPanels + panels - 1) / panels
+  }
+
+  var kvHeads: Int { q.shape[0] / group }
+  var taskCount: Int { blocks * kvHeads }
+  private var rowCount: Int { c * group }
+
+  /// One KV head after the other, so that its keys and values stay in the last-level cache while all its blocks use them, and
+  /// within a head the blocks in order of decreasing causal work, so that threads finish together.
+  func run(_ task: Int, _ scratch: Scratch) {
+    let kvHead = task / blocks
+    let firstRow = (blocks - 1 - task % blocks) * panels * Self.lanes
+    let count = min(panels, (rowCount - firstRow + Self.lanes - 1) / Self.lanes)
+    let s = PanelScratch(self, scratch)
+    for p in 0..<count { open(p, kvHead, firstRow + p * Self.lanes, s) }
+    var begin = Int32.max
+    var end: Int32 = 0
+    for p in 0..<count {
+      begin = min(begin, s.begin[p])
+      end = max(end, s.end[p])
+    }
+    var key = Int(begin) / Self.tileKeys * Self.tileKeys
+    while key < Int(end) {
+      let keys = min(Self.tileKeys, Int(end) - key)
+      let tile = load(kvHead, key, keys, s)
+      for p in 0..<count {
+        // Keys before the panel's first legal one (but for alignment) and past its last are not even scored.
+        let first = max(0, Int(s.begin[p]) - key) & ~7
+        let last = min(keys, Int(s.end[p]) - key)
+        if first < last { attend(p, tile, key, first, last - first, s) }
+      }
+      key += keys
+    }
+    for p in 0..<count { close(p, kvHead, firstRow + p * Self.lanes, s) }
+  }
+
+  // MARK: queries in, outputs out
+
+  private func open(_ p: Int, _ kvHead: Int, _ firstRow: Int, _ s: PanelScratch) {
+    let d = rows.headDim
+    var begin = Int32.max
+    var end: Int32 = 0
+    for lane in 0..<Self.lanes {
+      let row = firstRow + lane
+      let at = p * Self.lanes + lane
+      (s.lo[at], s.hi[at], s.m[at], s.l[at], s.bias[at]) = (0, 0, -.infinity, 0, 0)
+      s.sources[lane] = nil
+      if row >= rowCount { continue }
+      let i = row / group
+      let head = kvHead * group + row % group
+      let query = s.queries + lane * d
+      q.loadRow(head, i, to: query, table)
+      if rotation.half > 0 {
+        table.pointee.angles(Double(firstPosition + i), rotation.frequency, rotation.half, s.cos, s.sin)
+        rotation.turn(query, 1, d, s.cos, s.sin, stride: 0, table)
+      }
+      s.sources[lane] = UnsafePointer(query)
+      if let bias { s.bias[at] = bias[head] }
+      if low[i] >= high[i] { continue }
+      (s.lo[at], s.hi[at]) = (Int32(truncatingIfNeeded: low[i]), Int32(truncatingIfNeeded: high[i]))
+      begin = min(begin, s.lo[at])
+      end = max(end, s.hi[at])
+    }
+    (s.begin[p], s.end[p]) = (begin, end)
+    memset(s.oT + p * s.panel, 0, s.panel * 4)
+    let qT = s.qT + p * s.panel
+    if !pairs {
+      kernels.pack_queries_f32(s.sources, d, queryFactor, qT)
+      return
+    }
+    // Exact where the queries were bf16, one rounding otherwise.
+    for lane in 0..<Self.lanes {
+      s.sources16[lane] = nil
+      if s.sources[lane] == nil { continue }
+      table.pointee.f32_to_bf16(s.queries + lane * d, s.queries16 + lane * d, d)
+      s.sources16[lane] = UnsafePointer(s.queries16 + lane * d)
+    }
+    kernels.pack_queries_bf16(s.sources16, d, UnsafeMutableRawPointer(qT).assumingMemoryBound(to: UInt16.self))
+  }
+
+  private func close(_ p: Int, _ kvHead: Int, _ firstRow: Int, _ s: PanelScratch) {
+    let d = rows.headDim
+    let direct = out.dtype == .f32 && out.stride[2] == 1
+    for lane in 0..<Self.lanes {
+      let row = firstRow + lane
+      s.targets[lane] = nil
+      if row >= rowCount { continue }
+      s.targets[lane] =
+        direct
+        ? out.row(kvHead * group + row % group, row / group).assumingMemoryBound(to: Float.self) : s.queries + lane * d
+    }
+    let at = p * Self.lanes
+    kernels.finish_panel(s.oT + p * s.panel, d, s.m + at, s.l + at, s.targets, s.lse)
+    for lane in 0..<Self.lanes where firstRow + lane < rowCount {
+      let i = (firstRow + lane) / group
+      let head = kvHead * group + (firstRow + lane) % group
+      let result = s.targets[lane]!
+      suspect[head * c + i] = !isFinite(result, d) || s.lse[lane].isNaN
+      if !direct { out.storeRow(head, i, from: result, table) }
+      if let lse { lse.data.assumingMemoryBound(to: Float.self)[head * lse.stride[0] + i * lse.stride[1]] = s.lse[lane] }
+    }
+  }
+
+  private func isFinite(_ x: UnsafePointer<Float>, _ n: Int) -> Bool {
+    // x - x is 0 for finite numbers and NaN for the others.
+    var sum: Float = 0
+    for i in 0..<n { sum += x[i] - x[i] }
+    return sum == 0
+  }
+
+  // MARK: tiles
+
+  private struct Tile {
+    var k: UnsafeRawPointer
+    var kRow: Int
+    var v: UnsafeRawPointer
+    var vRow: Int
+  }
+
+  /// Keys (turned to where they stand) and values of places [place, place + n): where they lie if they lie right, else in scratch.
+  private func load(_ head: Int, _ place: Int, _ n: Int, _ s: PanelScratch) -> Tile {
+    let d = rows.headDim
+    let run = rows.block(at: place, before: place + n, most: n)
+    if run.count == n, run.rows == nil, rotation.half == 0 {
+      let k = rows.keyRows(run, head: head)
+      let v = rows.valueRows(run, head: head)
+      if rows.dtype == .f32 { return Tile(k: k.base!, kRow: k.stride, v: v.base!, vRow: v.stride) }
+      if pairs {
+        kernels.interleave_bf16(v.base!.assumingMemoryBound(to: UInt16.self), v.stride, n, d, s.pairs(s.tileV))
+        return Tile(k: k.base!, kRow: k.stride, v: s.tileV, vRow: d)
+      }
+    }
+    var at = 0
+    while at < n {
+      let block = rows.block(at: place + at, before: place + n, most: rotation.half > 0 ? Rotation.span : n - at)
+      var k = rows.keyRows(block, head: head)
+      var v = rows.valueRows(block, head: head)
+      if pairs {
+        copyRows(k, block.count, to: s.pairs(s.tileK) + at * d)
+        copyRows(v, block.count, to: s.pairs(s.gathered) + at * d)
+      } else {
+        gather(&k, block.count, Int32(d), s.tileK + at * d)
+        gather(&v, block.count, Int32(d), s.tileV + at * d)
+        if rotation.half > 0 { turn(s.tileK + at * d, place + at, block, s) }
+      }
+      at += block.count
+    }
+    if pairs { kernels.interleave_bf16(s.pairs(s.gathered), d, n, d, s.pairs(s.tileV)) }
+    return Tile(k: s.tileK, kRow: d, v: s.tileV, vRow: d)
+  }
+
+  private func copyRows(_ from: tk_rows, _ n: Int, to: UnsafeMutablePointer<UInt16>) {
+    let base = from.base!.assumingMemoryBound(to: UInt16.self)
+    let d = rows.headDim
+    for t in 0..<n { (to + t * d).update(from: base + (from.rows.map { Int($0[t]) } ?? t) * from.stride, count: d) }
+  }
+
+  /// Turns a block of keys by their place within the block, then all by where the block starts: rotations add up.
+  private func turn(_ keys: UnsafeMutablePointer<Float>, _ place: Int, _ block: AttendedRows.Block, _ s: PanelScratch) {
+    let d = rows.headDim
+    let half = rotation.half
+    if rule.positions == .natural && block.isSelected {
+      let offset = (place - rows.sinks) * half
+      rotation.turn(keys, block.count, d, rotation.selectedCos! + offset, rotation.selectedSin! + offset, stride: half, table)
+      return
+    }
+    rotation.turn(keys, block.count, d, rotation.cos, rotation.sin, stride: half, table)
+    let start = rule.positions == .natural ? rows.token(at: place) : place
+    table.pointee.angles(Double(start), rotation.frequency, half, s.cos, s.sin)
+    rotation.turn(keys, block.count, d, s.cos, s.sin, stride: 0, table)
+  }
+
+  private func attend(_ p: Int, _ tile: Tile, _ tileKey: Int, _ first: Int, _ keys: Int, _ s: PanelScratch) {
+    let at = p * Self.lanes
+    let oT = s.oT + p * s.panel
+    let qT = s.qT + p * s.panel
+    let d = rows.headDim
+    let key = Int32(truncatingIfNeeded: tileKey + first)
+    let bias = bias == nil ? nil : UnsafePointer(s.bias + at)
+    if pairs {
+      let k = tile.k.assumingMemoryBound(to: UInt16.self) + first * tile.kRow
+      let v = tile.v.assumingMemoryBound(to: UInt16.self) + first * d
+      kernels.scores_bf16!(k, tile.kRow, keys, s.pairs(qT), d, s.sT)
+      let moved = kernels.softmax_bf16!(
+        s.sT, keys, key, s.lo + at, s.hi + at, logitScale, rule.softcap, bias, s.m + at, s.l + at, s.rescale, s.pairs(s.sT))
+      if moved != 0 { kernels.scale_panel(oT, d, s.rescale) }
+      kernels.accumulate_bf16!(v, keys, s.pairs(s.sT), d, oT)
+      return
+    }
+    let k = tile.k.assumingMemoryBound(to: Float.self) + first * tile.kRow
+    let v = tile.v.assumingMemoryBound(to: Float.self) + first * tile.vRow
+    kernels.scores_f32(k, tile.kRow, keys, qT, d, s.sT)
+    let moved = kernels.softmax_f32(
+      s.sT, keys, key, s.lo + at, s.hi + at, logitScale, rule.softcap, bias, s.m + at, s.l + at, s.rescale)
+    if moved != 0 { kernels.scale_panel(oT, d, s.rescale) }
+    kernels.accumulate_f32(v, tile.vRow, keys, s.sT, d, oT)
+  }
+}
+
+/// What one task of `TiledAttention` works in.
+private struct PanelScratch {
+  /// Floats of a panel of queries or outputs.
+  let panel: Int
+  let qT, oT, sT, m, l, bias, rescale, lse, tileK, tileV, gathered, queries, cos, sin: UnsafeMutablePointer<Float>
+  let queries16: UnsafeMutablePointer<UInt16>
+  let lo, hi, begin, end: UnsafeMutablePointer<Int32>
+  let sources: UnsafeMutablePointer<UnsafePointer<Float>?>
+  let sources16: UnsafeMutablePointer<UnsafePointer<UInt16>?>
+  let targets: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
+
+  init(_ work: TiledAttention, _ scratch: Scratch) {
+    let lanes = TiledAttention.lanes
+    let d = work.rows.headDim
+    let n = work.panels
+    let keys = TiledAttention.tileKeys
+    panel = d * lanes
+    let half = work.rotation.half
+    let perPanel = 2 * Scratch.bytes(Float.self, n * panel) + 5 * Scratch.bytes(Float.self, n * lanes) + 2 * Scratch.bytes(Float.self, n)
+    let perTile = Scratch.bytes(Float.self, keys * lanes) + 2 * Scratch.bytes(Float.self, (keys + 1) * d) + Scratch.bytes(Float.self, keys * d / 2)
+    let perLane = 2 * Scratch.bytes(Float.self, lanes) + 2 * Scratch.bytes(Float.self, lanes * d) + 3 * Scratch.bytes(Float.self, 2 * lanes)
+    scratch.reset(reserving: perPanel + perTile + perLane + 2 * Scratch.bytes(Float.self, half))
+    func floats(_ count: Int) -> UnsafeMutablePointer<Float> { scratch.take(Float.self, count) }
+    (qT, oT, sT) = (floats(n * panel), floats(n * panel), floats(keys * lanes))
+    (m, l, bias) = (floats(n * lanes), floats(n * lanes), floats(n * lanes))
+    (rescale, lse) = (floats(lanes), floats(lanes))
+    (tileK, tileV, gathered) = (floats((keys + 1) * d), floats((keys + 1) * d), floats(keys * d / 2))
+    (queries, cos, sin) = (floats(lanes * d), floats(half), floats(half))
+    queries16 = scratch.take(UInt16.self, lanes * d)
+    (lo, hi) = (scratch.take(Int32.self, n * lanes), scratch.take(Int32.self, n * lanes))
+    (begin, end) = (scratch.take(Int32.self, n), scratch.take(Int32.self, n))
+    sources = scratch.take(UnsafePointer<Float>?.self, lanes)
+    sources16 = scratch.take(UnsafePointer<UInt16>?.self, lanes)
+    targets = scratch.take(UnsafeMutablePointer<Float>?.self, lanes)
+  }
+
+  func pairs(_ floats: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<UInt16> {
+    UnsafeMutableRawPointer(floats).assumingMemoryBound(to: UInt16.self)
+  }
+}

@@ -1,0 +1,868 @@
+// Written by embed_kernels.py from Kernels/*.cl; do not edit.
+
+/// The OpenCL C programs; each but `common` is compiled behind `common`.
+enum EmbeddedKernels {
+  static let append = #"""
+    // Stores rows in a layer's frames, and keeps the scoring copy of the keys. One work-group of 64 per row.
+    // -D SRC, DST: dtypes. i8 rows take the scale max|x| / 127 over their finite values; non-finite values become 0 in i8.
+
+    #define LANES 64
+    #define SRC_ELEM JOIN(ELEM_, SRC)
+    #define DST_ELEM JOIN(ELEM_, DST)
+    #define load4_src JOIN(load4_, SRC)
+
+    static inline ushort bf16_of(float x) {
+      const uint u = as_uint(x);
+      if ((u & 0x7fffffffu) > 0x7f800000u) return (ushort)((u >> 16) | 0x40u);
+      return (ushort)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+    }
+    static inline void store4_0(float4 x, global float *p, size_t i) { vstore4(x, i, p); }
+    static inline void store4_1(float4 x, global half *p, size_t i) { vstore_half4_rte(x, i, p); }
+    static inline void store4_2(float4 x, global ushort *p, size_t i) {
+      vstore4((ushort4)(bf16_of(x.x), bf16_of(x.y), bf16_of(x.z), bf16_of(x.w)), i, p);
+    }
+
+    // One row of D elements; *scale_to receives its scale when DST is i8.
+    static inline void store_row(global const SRC_ELEM *from, float from_scale, global DST_ELEM *to, global float *scale_to,
+                          local float *reduced) {
+      const int lid = get_local_id(0);
+    #if DST == DTYPE_I8
+      float top = 0.0f;
+      for (int i = lid; i < D4; i += LANES) {
+        const float4 x = load4_src(from, i) * from_scale;
+        top = fmax(top, isfinite(x.x) ? fabs(x.x) : 0.0f);
+        top = fmax(top, isfinite(x.y) ? fabs(x.y) : 0.0f);
+        top = fmax(top, isfinite(x.z) ? fabs(x.z) : 0.0f);
+        top = fmax(top, isfinite(x.w) ? fabs(x.w) : 0.0f);
+      }
+      reduced[lid] = top;
+      barrier(CLK_LOCAL_MEM_FENCE);
+      for (int e = 0; e < LANES; e++) top = fmax(top, reduced[e]);
+      const float scale = top / 127.0f;
+      for (int i = lid; i < D4; i += LANES) {
+        const float4 x = load4_src(from, i) * from_scale;
+        // A row of zeros, or so small that its scale is 0, is stored as zeros.
+        const float4 y = scale > 0.0f ? clamp(rint(x / scale), -127.0f, 127.0f) : (float4)(0.0f);
+        vstore4((char4)(isfinite(x.x) ? convert_char_sat(y.x) : 0, isfinite(x.y) ? convert_char_sat(y.y) : 0,
+                        isfinite(x.z) ? convert_char_sat(y.z) : 0, isfinite(x.w) ? convert_char_sat(y.w) : 0), i, to);
+      }
+      if (lid == 0) *scale_to = scale;
+    #else
+      for (int i = lid; i < D4; i += LANES) JOIN(store4_, DST)(load4_src(from, i) * from_scale, to, i);
+    #endif
+    }
+
+    // Rows [kv_heads][count][D] to slots [slot, slot + count) of a frame; group (t, head).
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void append(
+        global const SRC_ELEM *from, global const float *from_scales, global DST_ELEM *to, global float *to_scales, int frame,
+        int slot, int page_tokens) {
+      local float reduced[LANES];
+      const int t = get_group_id(0), head = get_group_id(1), count = get_num_groups(0), kv_heads = get_num_groups(1);
+      const size_t source = (size_t)head * count + t;
+      const size_t row = ((size_t)frame * kv_heads + head) * page_tokens + slot + t;
+    #if SRC == DTYPE_I8
+      const float scale = from_scales[source];
+    #else
+      const float scale = 1.0f;
+    #endif
+      store_row(from + source * D, scale, to + row * D, to_scales + row, reduced);
+    }
+
+    // The same rows of the scoring copy, from the keys as stored, so that a restored cache scores as the saved one did.
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void mirror(
+        global const SRC_ELEM *keys, global const float *key_scales, global DST_ELEM *copy, global float *copy_scales, int frame,
+        int slot, int page_tokens) {
+      local float reduced[LANES];
+      const int t = get_group_id(0), head = get_group_id(1), kv_heads = get_num_groups(1);
+      const size_t row = ((size_t)frame * kv_heads + head) * page_tokens + slot + t;
+    #if SRC == DTYPE_I8 && DST == DTYPE_I8
+      // The stored row is an i8 row already.
+      for (int i = get_local_id(0); i < D; i += LANES) copy[row * D + i] = keys[row * D + i];
+      if (get_local_id(0) == 0) copy_scales[row] = key_scales[row];
+    #else
+    #if SRC == DTYPE_I8
+      const float scale = key_scales[row];
+    #else
+      const float scale = 1.0f;
+    #endif
+      store_row(keys + row * D, scale, copy + row * D, copy_scales + row, reduced);
+    #endif
+    }
+
+    """#
+
+  static let attendDecode = #"""
+    // Attention of a few rows over a list of keys, split over the list (Flash-Decoding; FlashAttention-2, arXiv 2307.08691).
+    // One work-group per (split, kv head, block of R rows): each row of K and V is read once for all query heads of the group.
+    // -D R: rows of a block, at most 16; TK: keys of a tile, dividing WG; WG: work-items, 8 * R at least.
+    // A row r is query r / G of head kv_head * G + r % G. Partial results go to attend_merge.
+    // Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
+    // when `compact`, else at its token.
+
+    #define STRIDE (D4 + 1)
+    #define ROW_LANES 8
+    #define ROW_GROUPS (WG / TK)
+    #define ROWS_EACH ((R + ROW_GROUPS - 1) / ROW_GROUPS)
+    #define KEY_GROUPS (WG / D4)
+
+    kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_decode(
+        global const float *q, global const ELEM *keys, global const ELEM *values, global const float *key_scales,
+        global const float *value_scales, global const int *frames, int page_tokens, int kv_heads, int n_tokens,
+        global const int *selected, int sinks, int n_selected, int recent, int places, int group, int n_queries, int through,
+        int after, int compact, int first_position, float scale, float softcap, int has_bias,
+        global const float *bias, global const float2 *fine, global const float2 *coarse, int split_places,
+        global float *part, global float2 *part_stats) {
+      local float4 tile[TK * STRIDE];
+      local float4 query[R * D4];
+      local float s[R * (TK + 1)];
+      local float reduced[R * ROW_LANES];
+      local float alphas[R];
+      local int low[R], high[R];
+      local int rows[TK];
+
+      const int lid = get_local_id(0);
+      const int split = get_group_id(0), kv_head = get_group_id(1), first_row = get_group_id(2) * R;
+      const int n_rows = group * n_queries, splits = get_num_groups(0);
+
+      for (int e = lid; e < R * D4; e += WG) {
+        const int r = min(first_row + e / D4, n_rows - 1);
+        query[e] = vload4((size_t)((kv_head * group + r % group) * n_queries + r / group) * D4 + e % D4, q);
+      }
+      if (lid < R) {
+        const int query_of_row = min(first_row + lid, n_rows - 1) / group;
+        high[lid] = places_through(selected, sinks, n_selected, recent, places, through + query_of_row);
+        low[lid] = places_through(selected, sinks, n_selected, recent, places, after + query_of_row);
+      }
+      barrier(CLK_LOCAL_MEM_FENCE);
+    #if ROPE > 0
+      for (int e = lid; e < R * RHALF; e += WG) {
+        const int r = e / RHALF, i = e % RHALF;
+        const int position = first_position + min(first_row + r, n_rows - 1) / group;
+        rope_pair((local float *)(query + r * D4), i, rope_turn(fine, coarse, position, i));
+      }
+      barrier(CLK_LOCAL_MEM_FENCE);
+    #endif
+
+      const int row = lid / ROW_LANES, lane = lid % ROW_LANES;
+      const int dim = lid % D4, key_group = lid / D4;
+      float m = -INFINITY, l = 0.0f;
+      float4 acc[R];
+      for (int r = 0; r < R; r++) acc[r] = (float4)(0.0f);
+
+      // Rows are in order of their queries: the first begins earliest, the last ends latest.
+      const int begin = max(split * split_places, low[0] / TK * TK);
+      const int end = min(min((split + 1) * split_places, places), high[R - 1]);
+      const int zero_place = has_bias && places > 0 && token_at(selected, sinks, n_selected, recent, 0) == 0 ? 0 : -1;
+
+      for (int start = begin; start < end; start += TK) {
+        if (lid < TK) {
+          const int token = start + lid < end ? token_at(selected, sinks, n_selected, recent, start + lid) : -1;
+          rows[lid] = token >= 0 && token < n_tokens ? row_of(frames, page_tokens, kv_heads, kv_head, token) : -1;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int e = lid; e < TK * D4; e += WG) {
+          const int t = e / D4, i = e % D4, at = rows[t];
+          float4 k = (float4)(0.0f);
+          if (at >= 0) {
+            k = load4(keys, (size_t)at * D4 + i);
+    #if DTYPE == DTYPE_I8
+            k *= key_scales[at];
+    #endif
+          }
+          tile[t * STRIDE + i] = k;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    #if ROPE > 0
+        for (int e = lid; e < TK * RHALF; e += WG) {
+          const int t = e / RHALF, i = e % RHALF;
+          if (rows[t] >= 0) {
+            const int position = compact ? start + t : token_at(selected, sinks, n_selected, recent, start + t);
+            rope_pair((local float *)(tile + t * STRIDE), i, rope_turn(fine, coarse, position, i));
+          }
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    #endif
+        {
+          const int t = lid % TK, row_group = lid / TK;
+          float dots[ROWS_EACH];
+          for (int x = 0; x < ROWS_EACH; x++) dots[x] = 0.0f;
+          for (int i = 0; i < D4; i++) {
+            const float4 k = tile[t * STRIDE + i];
+            for (int x = 0; x < ROWS_EACH; x++) {
+              const int r = min(row_group + x * ROW_GROUPS, R - 1);
+              dots[x] += dot(query[r * D4 + i], k);
+            }
+          }
+          for (int x = 0; x < ROWS_EACH; x++) {
+            const int r = row_group + x * ROW_GROUPS;
+            if (r < R) {
+              const int head = kv_head * group + min(first_row + r, n_rows - 1) % group;
+              s[r * (TK + 1) + t] = logit(dots[x], scale, softcap, start + t == zero_place ? bias[head] : 0.0f);
+            }
+          }
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (row < R) {
+          float top = -INFINITY;
+          for (int t = lane; t < TK; t += ROW_LANES)
+            if (start + t >= low[row] && start + t < high[row] && rows[t] >= 0) top = fmax(top, s[row * (TK + 1) + t]);
+          reduced[row * ROW_LANES + lane] = top;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (row < R) {
+          float top = m;
+          for (int x = 0; x < ROW_LANES; x++) top = fmax(top, reduced[row * ROW_LANES + x]);
+          const float base = top == -INFINITY ? 0.0f : top;
+          const float alpha = exp(m - base);
+          m = top;
+          l *= alpha;
+          for (int t = lane; t < TK; t += ROW_LANES) {
+            const int legal = start + t >= low[row] && start + t < high[row] && rows[t] >= 0;
+            const float p = legal ? exp(s[row * (TK + 1) + t] - base) : 0.0f;
+            s[row * (TK + 1) + t] = p;
+            l += p;
+          }
+          if (lane == 0) alphas[row] = alpha;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (key_group < KEY_GROUPS) {
+          for (int r = 0; r < R; r++) acc[r] *= alphas[r];
+          // A row that may not see a key must not meet it even with weight 0: the value may be NaN.
+          const int all = start >= low[R - 1] && start + TK <= high[0];
+          for (int t = key_group; t < TK; t += KEY_GROUPS) {
+            const int at = rows[t];
+            if (at >= 0) {
+              float4 v = load4(values, (size_t)at * D4 + dim);
+    #if DTYPE == DTYPE_I8
+              v *= value_scales[at];
+    #endif
+              if (all)
+                for (int r = 0; r < R; r++) acc[r] += s[r * (TK + 1) + t] * v;
+              else
+                for (int r = 0; r < R; r++)
+                  if (start + t >= low[r] && start + t < high[r]) acc[r] += s[r * (TK + 1) + t] * v;
+            }
+          }
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+
+      if (row < R) reduced[row * ROW_LANES + lane] = l;
+      for (int r = 0; r < R; r++) {
+        if (key_group < KEY_GROUPS) tile[key_group * D4 + dim] = acc[r];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (lid < D4 && first_row + r < n_rows) {
+          float4 sum = (float4)(0.0f);
+          for (int x = 0; x < KEY_GROUPS; x++) sum += tile[x * D4 + lid];
+          vstore4(sum, ((size_t)(kv_head * n_rows + first_row + r) * splits + split) * D4 + lid, part);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+      if (row < R && lane == 0 && first_row + row < n_rows) {
+        float sum = 0.0f;
+        for (int x = 0; x < ROW_LANES; x++) sum += reduced[row * ROW_LANES + x];
+        part_stats[(size_t)(kv_head * n_rows + first_row + row) * splits + split] = (float2)(m, sum);
+      }
+    }
+
+    """#
+
+  static let attendMerge = #"""
+    // Merges the splits of attend_decode: lse = log sum_s exp(lse_s), o = sum_s exp(lse_s - lse) o_s. One work-group per row.
+
+    kernel __attribute__((reqd_work_group_size(64, 1, 1))) void attend_merge(
+        global const float *part, global const float2 *part_stats, int splits, int group, int n_queries, global float *out,
+        global float *lse) {
+      const int lid = get_local_id(0);
+      const int index = get_group_id(0), n_rows = group * n_queries;
+      const int kv_head = index / n_rows, r = index % n_rows;
+      const size_t to = (size_t)(kv_head * group + r % group) * n_queries + r / group;
+      const size_t from = (size_t)index * splits;
+
+      float m = -INFINITY, l = 0.0f;
+      for (int s = 0; s < splits; s++) m = fmax(m, part_stats[from + s].x);
+      const float base = m == -INFINITY ? 0.0f : m;
+      for (int s = 0; s < splits; s++) l += part_stats[from + s].y * exp(part_stats[from + s].x - base);
+      for (int i = lid; i < D4; i += 64) {
+        float4 sum = (float4)(0.0f);
+        for (int s = 0; s < splits; s++) sum += vload4((from + s) * D4 + i, part) * exp(part_stats[from + s].x - base);
+        vstore4(l == 0.0f ? (float4)(0.0f) : sum / l, to * D4 + i, out);
+      }
+      if (lid == 0) lse[to] = l == 0.0f ? -INFINITY : base + log(l);
+    }
+
+    """#
+
+  static let attendPrefill = #"""
+    // Attention of many rows over a list of keys, in tiles with an online softmax (FlashAttention-2, arXiv 2307.08691,
+    // Algorithm 1). One work-group per (tile of BM rows, kv head); rows of all query heads of the group share each tile of K and V.
+    // -D BM: rows of a tile; RM: rows of a work-item; TK: keys of a tile, a multiple of 8. Work-item (y, x) of BM/RM by 8 owns rows
+    // y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ... Row r is query r / G of head kv_head * G + r % G.
+    // Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
+    // when `compact`, else at its token.
+
+    #define STRIDE (D4 + 1)
+    #define TX 8
+    #define WG (TX * BM / RM)
+    #define KM (TK / TX)
+    #define DM ((D4 + TX - 1) / TX)
+    #define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
+
+    kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
+        global const float *q, global const ELEM *keys, global const ELEM *values, global const float *key_scales,
+        global const float *value_scales, global const int *frames, int page_tokens, int kv_heads, int n_tokens,
+        global const int *selected, int sinks, int n_selected, int recent, int places, int group, int n_queries, int through,
+        int after, int compact, int first_position, float scale, float softcap, int has_bias,
+        global const float *bias, global const float2 *fine, global const float2 *coarse, int last_tile, global float *out,
+        global float *lse) {
+      local float4 query[BM * STRIDE];
+      local float4 tile[TK * STRIDE];
+      local float p[BM * (TK + 1)];
+      local float reduced[BM * TX];
+      local int low[BM], high[BM];
+      local int rows[TK];
+
+      const int lid = get_local_id(0);
+      const int x = lid % TX, y = lid / TX;
+      // Causal rows cost more the later they are: start with the last.
+      const int first_row = (last_tile - (int)get_group_id(0)) * BM, kv_head = get_group_id(1);
+      const int n_rows = group * n_queries;
+
+      for (int e = lid; e < BM * D4; e += WG) {
+        const int r = min(first_row + e / D4, n_rows - 1);
+        query[e / D4 * STRIDE + e % D4] =
+            vload4((size_t)((kv_head * group + r % group) * n_queries + r / group) * D4 + e % D4, q);
+      }
+      for (int r = lid; r < BM; r += WG) {
+        const int query_of_row = min(first_row + r, n_rows - 1) / group;
+        high[r] = places_through(selected, sinks, n_selected, recent, places, through + query_of_row);
+        low[r] = places_through(selected, sinks, n_selected, recent, places, after + query_of_row);
+      }
+      barrier(CLK_LOCAL_MEM_FENCE);
+    #if ROPE > 0
+      for (int e = lid; e < BM * RHALF; e += WG) {
+        const int r = e / RHALF, i = e % RHALF;
+        const int position = first_position + min(first_row + r, n_rows - 1) / group;
+        rope_pair((local float *)(query + r * STRIDE), i, rope_turn(fine, coarse, position, i));
+      }
+      barrier(CLK_LOCAL_MEM_FENCE);
+    #endif
+
+      float m[RM], l[RM];
+      float4 acc[RM * DM];
+      for (int r = 0; r < RM; r++) m[r] = -INFINITY, l[r] = 0.0f;
+      for (int e = 0; e < RM * DM; e++) acc[e] = (float4)(0.0f);
+
+      const int begin = low[0] / TK * TK, end = high[BM - 1];
+      const int zero_place = has_bias && places > 0 && token_at(selected, sinks, n_selected, recent, 0) == 0 ? 0 : -1;
+
+      for (int start = begin; start < end; start += TK) {
+        for (int t = lid; t < TK; t += WG) {
+          const int token = start + t < end ? token_at(selected, sinks, n_selected, recent, start + t) : -1;
+          rows[t] = token >= 0 && token < n_tokens ? row_of(frames, page_tokens, kv_heads, kv_head, token) : -1;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int e = lid; e < TK * D4; e += WG) {
+          const int t = e / D4, i = e % D4, at = rows[t];
+          float4 k = (float4)(0.0f);
+          if (at >= 0) {
+            k = load4(keys, (size_t)at * D4 + i);
+    #if DTYPE == DTYPE_I8
+            k *= key_scales[at];
+    #endif
+          }
+          tile[t * STRIDE + i] = k;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    #if ROPE > 0
+        for (int e = lid; e < TK * RHALF; e += WG) {
+          const int t = e / RHALF, i = e % RHALF;
+          if (rows[t] >= 0) {
+            const int position = compact ? start + t : token_at(selected, sinks, n_selected, recent, start + t);
+            rope_pair((local float *)(tile + t * STRIDE), i, rope_turn(fine, coarse, position, i));
+          }
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    #endif
+
+        float z[RM * KM];
+        for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
+        for (int i = 0; i < D4; i++) {
+          float4 a[RM];
+          for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * STRIDE + i];
+          for (int j = 0; j < KM; j++) {
+            const float4 k = tile[(j * TX + x) * STRIDE + i];
+            for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], k);
+          }
+        }
+        // Every row of the tile sees every key of the tile: no masks below.
+        const int all = start >= low[BM - 1] && start + TK <= high[0];
+        for (int r = 0; r < RM; r++) {
+          const int row = y * RM + r;
+          const int head = kv_head * group + min(first_row + row, n_rows - 1) % group;
+          float top = -INFINITY;
+          for (int j = 0; j < KM; j++) {
+            const int t = j * TX + x;
+            z[r * KM + j] = logit(z[r * KM + j], scale, softcap, start + t == zero_place ? bias[head] : 0.0f);
+            if (rows[t] >= 0 && (all || (start + t >= low[row] && start + t < high[row]))) top = fmax(top, z[r * KM + j]);
+          }
+          reduced[row * TX + x] = top;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+
+        for (int r = 0; r < RM; r++) {
+          const int row = y * RM + r;
+          float top = m[r];
+          for (int e = 0; e < TX; e++) top = fmax(top, reduced[row * TX + e]);
+          const float base = top == -INFINITY ? 0.0f : top;
+          const float alpha = exp(m[r] - base);
+          m[r] = top;
+          l[r] *= alpha;
+          for (int e = 0; e < DM; e++) acc[r * DM + e] *= alpha;
+          for (int j = 0; j < KM; j++) {
+            const int t = j * TX + x;
+            const int legal = rows[t] >= 0 && (all || (start + t >= low[row] && start + t < high[row]));
+            const float w = legal ? exp(z[r * KM + j] - base) : 0.0f;
+            p[row * (TK + 1) + t] = w;
+            l[r] += w;
+          }
+        }
+        // The keys have been used: their place takes the values.
+        for (int e = lid; e < TK * D4; e += WG) {
+          const int t = e / D4, i = e % D4, at = rows[t];
+          float4 v = (float4)(0.0f);
+          if (at >= 0) {
+            v = load4(values, (size_t)at * D4 + i);
+    #if DTYPE == DTYPE_I8
+            v *= value_scales[at];
+    #endif
+          }
+          tile[t * STRIDE + i] = v;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+
+        if (all) {
+          for (int t = 0; t < TK; t++) {
+            float w[RM];
+            for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
+            for (int e = 0; e < DM; e++) {
+              if (HAS_DIM(e)) {
+                const float4 v = tile[t * STRIDE + e * TX + x];
+                for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
+              }
+            }
+          }
+        } else {
+          // A row that may not see a key must not meet it even with weight 0: the value may be NaN.
+          for (int r = 0; r < RM; r++) {
+            const int row = y * RM + r;
+            const int from = max(low[row] - start, 0), to = min(high[row] - start, TK);
+            for (int t = from; t < to; t++) {
+              const float w = p[row * (TK + 1) + t];
+              for (int e = 0; e < DM; e++)
+                if (HAS_DIM(e)) acc[r * DM + e] += w * tile[t * STRIDE + e * TX + x];
+            }
+          }
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+
+      for (int r = 0; r < RM; r++) reduced[(y * RM + r) * TX + x] = l[r];
+      barrier(CLK_LOCAL_MEM_FENCE);
+      for (int r = 0; r < RM; r++) {
+        const int row = first_row + y * RM + r;
+        float sum = 0.0f;
+        for (int e = 0; e < TX; e++) sum += reduced[(y * RM + r) * TX + e];
+        if (row < n_rows) {
+          const size_t to = (size_t)(kv_head * group + row % group) * n_queries + row / group;
+          for (int e = 0; e < DM; e++)
+            if (HAS_DIM(e)) vstore4(sum == 0.0f ? (float4)(0.0f) : acc[r * DM + e] / sum, to * D4 + e * TX + x, out);
+          if (x == 0) lse[to] = sum == 0.0f ? -INFINITY : (m[r] == -INFINITY ? 0.0f : m[r]) + log(sum);
+        }
+      }
+    }
+
+    """#
+
+  static let common = #"""
+    // What every program begins with: element types, key rows, the attended list and rotation.
+    // -D DTYPE: element type of the key and value rows, numbered as tamis_dtype. -D D: head dim, a multiple of 8.
+
+    #ifdef cl_khr_fp16
+    #pragma OPENCL EXTENSION cl_khr_fp16 : enable
+    #endif
+
+    #define DTYPE_F32 0
+    #define DTYPE_F16 1
+    #define DTYPE_BF16 2
+    #define DTYPE_I8 3
+
+    // Four consecutive elements from element 4 * i on, as f32; loadN_T for each dtype T.
+    static inline float4 load4_0(global const float *p, size_t i) { return vload4(i, p); }
+    #ifdef cl_khr_fp16
+    static inline float4 load4_1(global const half *p, size_t i) { return convert_float4(vload4(i, p)); }
+    #else
+    static inline float4 load4_1(global const half *p, size_t i) { return vload_half4(i, p); }
+    #endif
+    static inline float4 load4_2(global const ushort *p, size_t i) { return as_float4(convert_uint4(vload4(i, p)) << 16); }
+    static inline float4 load4_3(global const char *p, size_t i) { return convert_float4(vload4(i, p)); }
+
+    #define JOIN_(a, b) a##b
+    #define JOIN(a, b) JOIN_(a, b)
+    #define ELEM_0 float
+    #define ELEM_1 half
+    #define ELEM_2 ushort
+    #define ELEM_3 char
+
+    #ifdef DTYPE
+    #define ELEM JOIN(ELEM_, DTYPE)
+    #define load4 JOIN(load4_, DTYPE)
+    #endif
+
+    #define D4 (D / 4)
+
+    // Rows live in frames [kv_heads][page_tokens] of a layer; frames[i] holds tokens [i * page_tokens, ..).
+    static inline int row_of(global const int *frames, int page_tokens, int kv_heads, int kv_head, int token) {
+      const int page = token / page_tokens;
+      return (frames[page] * kv_heads + kv_head) * page_tokens + token - page * page_tokens;
+    }
+
+    // The attended list: [0, sinks) ++ selected ++ [recent, ..), `places` long, ascending.
+    static inline int token_at(global const int *selected, int sinks, int n_selected, int recent, int place) {
+      if (place < sinks) return place;
+      place -= sinks;
+      return place < n_selected ? selected[place] : recent + place - n_selected;
+    }
+
+    // Number of places whose token is at most `token`.
+    static inline int places_through(global const int *selected, int sinks, int n_selected, int recent, int places, int token) {
+      int low = 0, high = places;
+      while (low < high) {
+        const int middle = (low + high) / 2;
+        if (token_at(selected, sinks, n_selected, recent, middle) <= token) low = middle + 1;
+        else high = middle;
+      }
+      return low;
+    }
+
+    #if defined(ROPE) && ROPE > 0
+    // Angle of pair i at a position, as (cos, sin): the product of two table entries, 1024 * (p / 1024) and p % 1024, that the
+    // host computed in f64. A single f32 angle would be wrong in the third digit at a million.
+    static inline float2 rope_turn(global const float2 *fine, global const float2 *coarse, int position, int i) {
+      const int p = abs(position);
+      const float2 f = fine[(p & 1023) * RHALF + i], c = coarse[(p >> 10) * RHALF + i];
+      const float s = c.y * f.x + c.x * f.y;
+      return (float2)(c.x * f.x - c.y * f.y, position < 0 ? -s : s);
+    }
+
+    static inline void rope_pair(local float *row, int i, float2 turn) {
+    #if ROPE == 1
+      const int a = i, b = i + RHALF;
+    #else
+      const int a = 2 * i, b = 2 * i + 1;
+    #endif
+      const float x = row[a], y = row[b];
+      row[a] = x * turn.x - y * turn.y;
+      row[b] = y * turn.x + x * turn.y;
+    }
+    #endif
+
+    // cap(scale * dot) + bias, the logit.
+    static inline float logit(float dot_qk, float scale, float softcap, float bias) {
+      const float z = dot_qk * scale;
+      return (softcap > 0.0f ? softcap * tanh(z / softcap) : z) + bias;
+    }
+
+    """#
+
+  static let score = #"""
+    // Logits of every candidate token for the query of each head: z[head][j] = q'_head . k_j, keys as stored, un-rotated.
+    // One work-group per (64 keys, kv head, block of ROWS heads); a tile of keys passes through local memory DC dims at a time.
+    // -D ROWS: heads of a block; DC: dims of a step, a multiple of 8 that divides D.
+
+    #define TK 64
+    #define DC4 (DC / 4)
+    #define STRIDE (DC4 + 1)
+
+    // NaN counts as -inf, infinities as the largest finite number.
+    static inline float tame(float z) { return isnan(z) ? -INFINITY : clamp(z, -FLT_MAX, FLT_MAX); }
+
+    kernel __attribute__((reqd_work_group_size(TK, 1, 1))) void score(
+        global const float *query, global const ELEM *keys, global const float *key_scales, global const int *frames,
+        int page_tokens, int kv_heads, int first, int count, int group, int modulo, global float *z) {
+      local float4 tile[TK * STRIDE];
+      local float4 q[ROWS * DC4];
+      local int rows[TK];
+      const int lid = get_local_id(0);
+      const int start = get_group_id(0) * TK, kv_head = get_group_id(1), first_row = get_group_id(2) * ROWS;
+
+      rows[lid] = start + lid < count ? row_of(frames, page_tokens, kv_heads, kv_head, first + start + lid) : -1;
+      float dots[ROWS];
+      for (int r = 0; r < ROWS; r++) dots[r] = 0.0f;
+
+      for (int c = 0; c < D4; c += DC4) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int e = lid; e < TK * DC4; e += TK) {
+          const int t = e / DC4, i = e % DC4, at = rows[t];
+          tile[t * STRIDE + i] = at >= 0 ? load4(keys, (size_t)at * D4 + c + i) : (float4)(0.0f);
+        }
+        for (int e = lid; e < ROWS * DC4; e += TK) {
+          const int g = min(first_row + e / DC4, group - 1);
+          const int head = modulo ? g * kv_heads + kv_head : kv_head * group + g;
+          q[e] = vload4((size_t)head * D4 + c + e % DC4, query);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int i = 0; i < DC4; i++) {
+          const float4 k = tile[lid * STRIDE + i];
+          for (int r = 0; r < ROWS; r++) dots[r] += dot(q[r * DC4 + i], k);
+        }
+      }
+      if (start + lid < count) {
+    #if DTYPE == DTYPE_I8
+        const float scale = key_scales[rows[lid]];
+    #else
+        const float scale = 1.0f;
+    #endif
+        for (int r = 0; r < ROWS; r++) {
+          const int g = first_row + r;
+          if (g < group) {
+            const int head = modulo ? g * kv_heads + kv_head : kv_head * group + g;
+            z[(size_t)head * count + start + lid] = tame(dots[r] * scale);
+          }
+        }
+      }
+    }
+
+    """#
+
+  static let topK = #"""
+    // The k largest of each row of scores, by radix select on keys that order as the numbers do: four passes of one byte find the
+    // k-th largest key and how many of its equals belong; prefix sums then place the winners in ascending order of index.
+    // Ties go to the lower index; NaN is -inf; -0 equals 0. All integer: no rounding, no flushed denormals.
+
+    #define LANES 256
+    #define EACH 16
+    #define BLOCK (LANES * EACH)
+
+    static inline uint key_of(float score) {
+      uint u = as_uint(score);
+      if ((u & 0x7fffffffu) > 0x7f800000u) u = 0xff800000u;
+      if (u == 0x80000000u) u = 0u;
+      return u ^ ((u >> 31) ? 0xffffffffu : 0x80000000u);
+    }
+
+    // state[row] = (bits of the k-th key found so far, how many are still to be taken among keys with these bits)
+    kernel void begin(int rows, int k, global uint2 *state, global uint *histogram) {
+      const int i = get_global_id(0);
+      if (i < rows) state[i] = (uint2)(0u, (uint)k);
+      if (i < rows * 256) histogram[i] = 0u;
+    }
+
+    // Counts the next byte of the keys that agree with the bits found; group (block, row).
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void count_bytes(
+        global const float *scores, int count, uint mask, int shift, global const uint2 *state, global uint *histogram) {
+      local uint bins[256];
+      const int lid = get_local_id(0), row = get_group_id(1);
+      const int begin = get_group_id(0) * BLOCK, end = min(count, begin + BLOCK);
+      bins[lid] = 0u;
+      barrier(CLK_LOCAL_MEM_FENCE);
+      const uint found = state[row].x;
+      for (int j = begin + lid; j < end; j += LANES) {
+        const uint key = key_of(scores[(size_t)row * count + j]);
+        if ((key & mask) == found) atomic_inc(&bins[(key >> shift) & 255u]);
+      }
+      barrier(CLK_LOCAL_MEM_FENCE);
+      if (bins[lid]) atomic_add(&histogram[row * 256 + lid], bins[lid]);
+    }
+
+    // Chooses the byte in which the k-th key falls, and clears the histogram for the next pass. One group per row.
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void choose_byte(int shift, global uint2 *state,
+                                                                               global uint *histogram) {
+      local uint above[257];
+      const int lid = get_local_id(0), row = get_group_id(0);
+      above[lid] = histogram[row * 256 + lid];
+      if (lid == 0) above[256] = 0u;
+      histogram[row * 256 + lid] = 0u;
+      const uint2 now = state[row];
+      barrier(CLK_LOCAL_MEM_FENCE);
+      // above[b] becomes the number of keys whose byte is b or more
+      for (int step = 1; step < 256; step *= 2) {
+        const uint sum = above[lid] + (lid + step < 256 ? above[lid + step] : 0u);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        above[lid] = sum;
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+      if (above[lid] >= now.y && above[lid + 1] < now.y)
+        state[row] = (uint2)(now.x | ((uint)lid << shift), now.y - above[lid + 1]);
+    }
+
+    // (keys above, keys equal) of this work-item's EACH scores
+    static inline uint2 count_item(global const float *scores, int begin, int end, uint kth) {
+      uint2 n = (uint2)(0u);
+      for (int j = begin; j < end; j++) {
+        const uint key = key_of(scores[j]);
+        n.x += key > kth;
+        n.y += key == kth;
+      }
+      return n;
+    }
+
+    // Exclusive prefix sums over the work-group; *total receives the sum.
+    static inline uint2 scan(local uint2 *sums, uint2 mine, uint2 *total) {
+      const int lid = get_local_id(0);
+      sums[lid] = mine;
+      barrier(CLK_LOCAL_MEM_FENCE);
+      for (int step = 1; step < LANES; step *= 2) {
+        const uint2 sum = sums[lid] + (lid >= step ? sums[lid - step] : (uint2)(0u));
+        barrier(CLK_LOCAL_MEM_FENCE);
+        sums[lid] = sum;
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+      *total = sums[LANES - 1];
+      const uint2 before = sums[lid] - mine;
+      barrier(CLK_LOCAL_MEM_FENCE);
+      return before;
+    }
+
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void count_blocks(global const float *scores, int count,
+                                                                                global const uint2 *state,
+                                                                                global uint2 *blocks) {
+      local uint2 sums[LANES];
+      const int row = get_group_id(1), begin = get_group_id(0) * BLOCK + (int)get_local_id(0) * EACH;
+      uint2 total;
+      scan(sums, count_item(scores + (size_t)row * count, begin, min(count, begin + EACH), state[row].x), &total);
+      if (get_local_id(0) == 0) blocks[(size_t)row * get_num_groups(0) + get_group_id(0)] = total;
+    }
+
+    // Turns the counts of the blocks into what comes before each. One group per row.
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void scan_blocks(global uint2 *blocks, int n) {
+      local uint2 sums[LANES];
+      const int lid = get_local_id(0);
+      global uint2 *mine = blocks + (size_t)get_group_id(0) * n;
+      uint2 carry = (uint2)(0u);
+      for (int start = 0; start < n; start += LANES) {
+        uint2 total;
+        const uint2 before = scan(sums, start + lid < n ? mine[start + lid] : (uint2)(0u), &total);
+        if (start + lid < n) mine[start + lid] = carry + before;
+        carry += total;
+      }
+    }
+
+    // Writes first + j of every winner j of row 0, ascending.
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void place(global const float *scores, int count, int first,
+                                                                         global const uint2 *state,
+                                                                         global const uint2 *blocks, global int *winners) {
+      local uint2 sums[LANES];
+      const int begin = get_group_id(0) * BLOCK + (int)get_local_id(0) * EACH, end = min(count, begin + EACH);
+      const uint2 kth = state[0];
+      uint2 total;
+      uint2 before = scan(sums, count_item(scores, begin, end, kth.x), &total) + blocks[get_group_id(0)];
+      for (int j = begin; j < end; j++) {
+        const uint key = key_of(scores[j]);
+        if (key > kth.x || (key == kth.x && before.y < kth.y)) winners[before.x + min(before.y, kth.y)] = first + j;
+        before.x += key > kth.x;
+        before.y += key == kth.x;
+      }
+    }
+
+    // Replaces every score by 1 if it is among its row's winners, else 0.
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void mark(global float *scores, int count,
+                                                                        global const uint2 *state,
+                                                                        global const uint2 *blocks) {
+      local uint2 sums[LANES];
+      const int row = get_group_id(1), begin = get_group_id(0) * BLOCK + (int)get_local_id(0) * EACH;
+      const int end = min(count, begin + EACH);
+      global float *mine = scores + (size_t)row * count;
+      const uint2 kth = state[row];
+      uint2 total;
+      uint2 before =
+          scan(sums, count_item(mine, begin, end, kth.x), &total) + blocks[(size_t)row * get_num_groups(0) + get_group_id(0)];
+      for (int j = begin; j < end; j++) {
+        const uint key = key_of(mine[j]);
+        mine[j] = key > kth.x || (key == kth.x && before.y < kth.y) ? 1.0f : 0.0f;
+        before.x += key > kth.x;
+        before.y += key == kth.x;
+      }
+    }
+
+    // first, first + 1, ..: what k >= count selects.
+    kernel void all_of(int count, int first, global int *winners) {
+      const int j = get_global_id(0);
+      if (j < count) winners[j] = first + j;
+    }
+
+    """#
+
+  static let vote = #"""
+    // From the logits of the heads, z[head][j], to one vote per token (TokenSelect, arXiv 2411.02886, eq. 7 and 8).
+
+    #define LANES 256
+    #define BLOCK 4096
+
+    // (max, sum of exp(z - max)) of each block of a head; group (block, head).
+    kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void softmax_blocks(global const float *z, int count,
+                                                                                  global float2 *stats) {
+      local float reduced[LANES];
+      const int lid = get_local_id(0), block = get_group_id(0), head = get_group_id(1);
+      global const float *row = z + (size_t)head * count;
+      const int begin = block * BLOCK, end = min(count, begin + BLOCK);
+      float m = -INFINITY, sum = 0.0f;
+      for (int j = begin + lid; j < end; j += LANES) m = fmax(m, row[j]);
+      reduced[lid] = m;
+      barrier(CLK_LOCAL_MEM_FENCE);
+      for (int half_way = LANES / 2; half_way > 0; half_way /= 2) {
+        if (lid < half_way) reduced[lid] = fmax(reduced[lid], reduced[lid + half_way]);
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+      m = reduced[0];
+      barrier(CLK_LOCAL_MEM_FENCE);
+      if (m > -INFINITY)
+        for (int j = begin + lid; j < end; j += LANES) sum += exp(row[j] - m);
+      reduced[lid] = sum;
+      barrier(CLK_LOCAL_MEM_FENCE);
+      for (int half_way = LANES / 2; half_way > 0; half_way /= 2) {
+        if (lid < half_way) reduced[lid] += reduced[lid + half_way];
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+      if (lid == 0) stats[(size_t)head * get_num_groups(0) + block] = (float2)(m, reduced[0]);
+    }
+
+    // The same of the whole head, as (max, 1 / sum); a head without a number gets (0, 0). One work-item per head.
+    kernel void softmax_heads(global const float2 *stats, int blocks, int heads, global float2 *total) {
+      const int head = get_global_id(0);
+      if (head >= heads) return;
+      float m = -INFINITY, sum = 0.0f;
+      for (int b = 0; b < blocks; b++) m = fmax(m, stats[(size_t)head * blocks + b].x);
+      if (m > -INFINITY)
+        for (int b = 0; b < blocks; b++)
+          sum += stats[(size_t)head * blocks + b].y * exp(stats[(size_t)head * blocks + b].x - m);
+      total[head] = sum > 0.0f ? (float2)(m, 1.0f / sum) : (float2)(0.0f);
+    }
+
+    kernel void vote_soft(global const float *z, global const float2 *total, int count, int heads, global float *votes) {
+      const int j = get_global_id(0);
+      if (j >= count) return;
+      float vote = 0.0f;
+      for (int h = 0; h < heads; h++) vote += exp(z[(size_t)h * count + j] - total[h].x) * total[h].y;
+      votes[j] = vote;
+    }
+
+    kernel void vote_sum(global const float *z, int count, int heads, global float *votes) {
+      const int j = get_global_id(0);
+      if (j >= count) return;
+      float vote = 0.0f;
+      for (int h = 0; h < heads; h++) vote += z[(size_t)h * count + j];
+      votes[j] = vote;
+    }
+
+    // Max over `width` neighbours, padded with -inf.
+    kernel void pool(global const float *votes, int count, int width, global float *pooled) {
+      const int j = get_global_id(0);
+      if (j >= count) return;
+      float top = -INFINITY;
+      for (int i = max(0, j - width / 2); i <= min(count - 1, j + width / 2); i++) top = fmax(top, votes[i]);
+      pooled[j] = top;
+    }
+
+    """#
+}

@@ -1,0 +1,87 @@
+// What every program begins with: element types, key rows, the attended list and rotation.
+// -D DTYPE: element type of the key and value rows, numbered as tamis_dtype. -D D: head dim, a multiple of 8.
+
+#ifdef cl_khr_fp16
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#endif
+
+#define DTYPE_F32 0
+#define DTYPE_F16 1
+#define DTYPE_BF16 2
+#define DTYPE_I8 3
+
+// Four consecutive elements from element 4 * i on, as f32; loadN_T for each dtype T.
+static inline float4 load4_0(global const float *p, size_t i) { return vload4(i, p); }
+#ifdef cl_khr_fp16
+static inline float4 load4_1(global const half *p, size_t i) { return convert_float4(vload4(i, p)); }
+#else
+static inline float4 load4_1(global const half *p, size_t i) { return vload_half4(i, p); }
+#endif
+static inline float4 load4_2(global const ushort *p, size_t i) { return as_float4(convert_uint4(vload4(i, p)) << 16); }
+static inline float4 load4_3(global const char *p, size_t i) { return convert_float4(vload4(i, p)); }
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+#define ELEM_0 float
+#define ELEM_1 half
+#define ELEM_2 ushort
+#define ELEM_3 char
+
+#ifdef DTYPE
+#define ELEM JOIN(ELEM_, DTYPE)
+#define load4 JOIN(load4_, DTYPE)
+#endif
+
+#define D4 (D / 4)
+
+// Rows live in frames [kv_heads][page_tokens] of a layer; frames[i] holds tokens [i * page_tokens, ..).
+static inline int row_of(global const int *frames, int page_tokens, int kv_heads, int kv_head, int token) {
+  const int page = token / page_tokens;
+  return (frames[page] * kv_heads + kv_head) * page_tokens + token - page * page_tokens;
+}
+
+// The attended list: [0, sinks) ++ selected ++ [recent, ..), `places` long, ascending.
+static inline int token_at(global const int *selected, int sinks, int n_selected, int recent, int place) {
+  if (place < sinks) return place;
+  place -= sinks;
+  return place < n_selected ? selected[place] : recent + place - n_selected;
+}
+
+// Number of places whose token is at most `token`.
+static inline int places_through(global const int *selected, int sinks, int n_selected, int recent, int places, int token) {
+  int low = 0, high = places;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (token_at(selected, sinks, n_selected, recent, middle) <= token) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+#if defined(ROPE) && ROPE > 0
+// Angle of pair i at a position, as (cos, sin): the product of two table entries, 1024 * (p / 1024) and p % 1024, that the
+// host computed in f64. A single f32 angle would be wrong in the third digit at a million.
+static inline float2 rope_turn(global const float2 *fine, global const float2 *coarse, int position, int i) {
+  const int p = abs(position);
+  const float2 f = fine[(p & 1023) * RHALF + i], c = coarse[(p >> 10) * RHALF + i];
+  const float s = c.y * f.x + c.x * f.y;
+  return (float2)(c.x * f.x - c.y * f.y, position < 0 ? -s : s);
+}
+
+static inline void rope_pair(local float *row, int i, float2 turn) {
+#if ROPE == 1
+  const int a = i, b = i + RHALF;
+#else
+  const int a = 2 * i, b = 2 * i + 1;
+#endif
+  const float x = row[a], y = row[b];
+  row[a] = x * turn.x - y * turn.y;
+  row[b] = y * turn.x + x * turn.y;
+}
+#endif
+
+// cap(scale * dot) + bias, the logit.
+static inline float logit(float dot_qk, float scale, float softcap, float bias) {
+  const float z = dot_qk * scale;
+  return (softcap > 0.0f ? softcap * tanh(z / softcap) : z) + bias;
+}

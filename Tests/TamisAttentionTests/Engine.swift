@@ -1,0 +1,58 @@
+import Tamis
+
+/// What a test of the domain runs on: the plain loops, and the CPU backend with the same assertions.
+enum Engine: CaseIterable {
+  case reference
+  case cpu
+
+  func backend() throws -> any Backend {
+    switch self {
+    case .reference: ReferenceBackend()
+    case .cpu: try CPUBackend(threads: 2)
+    }
+  }
+}
+
+/// Passes every call on, and remembers what tests ask about.
+final class SpyBackend: Backend {
+  private let base: any Backend
+  private(set) var scoreCalls = 0
+  /// The list of the last `attend` over a cache.
+  private(set) var lastTokens: [Int32] = []
+
+  init(_ base: any Backend) { self.base = base }
+
+  var name: String { base.name }
+  var threads: Int { base.threads }
+  func makeStore(_ layout: KVLayout) throws(TamisError) -> any KVStore { try base.makeStore(layout) }
+  func makeScores() -> any TokenScores { base.makeScores() }
+  func makeSelection() -> any TokenSelection { base.makeSelection() }
+
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView, lse: TensorView?,
+    progress: Progress?
+  ) throws(TamisError) {
+    try base.attend(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress)
+  }
+
+  func score(
+    query: UnsafePointer<Float>, qHeads: Int, over keys: CachedKeys, candidates: Range<Int>, rule: VoteRule,
+    into scores: any TokenScores
+  ) throws(TamisError) {
+    scoreCalls += 1
+    try base.score(query: query, qHeads: qHeads, over: keys, candidates: candidates, rule: rule, into: scores)
+  }
+
+  func select(_ k: Int, from scores: any TokenScores, into selection: any TokenSelection) throws(TamisError) {
+    try base.select(k, from: scores, into: selection)
+  }
+
+  func attend(
+    q: TensorView, over keys: CachedKeys, tokens: AttendedTokens, rule: AttentionRule, out: TensorView, lse: TensorView?
+  ) throws(TamisError) {
+    var selected = [Int32](repeating: 0, count: tokens.selected?.count ?? 0)
+    if !selected.isEmpty { try tokens.selected?.read(into: &selected) }
+    lastTokens = (0..<tokens.sinks).map(Int32.init) + selected + tokens.recent.map(Int32.init)
+    try base.attend(q: q, over: keys, tokens: tokens, rule: rule, out: out, lse: lse)
+  }
+}

@@ -1,0 +1,15 @@
+/* Every INIT macro initialises its struct without a warning, in C and in C++. */
+#include <tamis.h>
+
+uint32_t tamis_test_initialisers(void);
+
+uint32_t tamis_test_initialisers(void) {
+  tamis_context_options context = TAMIS_CONTEXT_OPTIONS_INIT;
+  tamis_attention_options attention = TAMIS_ATTENTION_OPTIONS_INIT;
+  tamis_kv_options kv = TAMIS_KV_OPTIONS_INIT;
+  tamis_selector_options selector = TAMIS_SELECTOR_OPTIONS_INIT;
+  tamis_retrieval_stats stats = TAMIS_RETRIEVAL_STATS_INIT;
+  tamis_rope rope = TAMIS_ROPE_INIT;
+  return context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
+         (uint32_t)rope.style;
+}

@@ -1,0 +1,93 @@
+/* The layout of every public struct, as released: a change here breaks hosts that are already compiled. */
+#include <stddef.h>
+#include <tamis.h>
+
+#define SIZE(type, n) _Static_assert(sizeof(type) == (n), "size of " #type)
+#define AT(type, field, n) _Static_assert(offsetof(type, field) == (n), #type "." #field)
+
+SIZE(tamis_tensor, 168);
+AT(tamis_tensor, data, 0);
+AT(tamis_tensor, dtype, 8);
+AT(tamis_tensor, ndim, 12);
+AT(tamis_tensor, shape, 16);
+AT(tamis_tensor, stride, 64);
+AT(tamis_tensor, scale, 112);
+AT(tamis_tensor, scale_stride, 120);
+
+SIZE(tamis_context_options, 40);
+AT(tamis_context_options, struct_size, 0);
+AT(tamis_context_options, device, 4);
+AT(tamis_context_options, n_threads, 8);
+AT(tamis_context_options, opencl_index, 12);
+AT(tamis_context_options, log_level, 16);
+AT(tamis_context_options, log, 24);
+AT(tamis_context_options, log_user, 32);
+
+SIZE(tamis_attention_options, 64);
+AT(tamis_attention_options, struct_size, 0);
+AT(tamis_attention_options, causal, 4);
+AT(tamis_attention_options, q_offset, 8);
+AT(tamis_attention_options, window, 16);
+AT(tamis_attention_options, scale, 24);
+AT(tamis_attention_options, softcap, 28);
+AT(tamis_attention_options, key0_bias, 32);
+AT(tamis_attention_options, compute, 40);
+AT(tamis_attention_options, progress, 48);
+AT(tamis_attention_options, progress_user, 56);
+
+SIZE(tamis_rope, 24);
+AT(tamis_rope, style, 0);
+AT(tamis_rope, rotary_dims, 4);
+AT(tamis_rope, base, 8);
+AT(tamis_rope, scale, 16);
+
+SIZE(tamis_kv_options, 64);
+AT(tamis_kv_options, struct_size, 0);
+AT(tamis_kv_options, layers, 4);
+AT(tamis_kv_options, kv_heads, 8);
+AT(tamis_kv_options, head_dim, 12);
+AT(tamis_kv_options, dtype, 16);
+AT(tamis_kv_options, page_tokens, 20);
+AT(tamis_kv_options, max_tokens, 24);
+AT(tamis_kv_options, rope, 32);
+AT(tamis_kv_options, scoring_copy, 56);
+
+SIZE(tamis_kv_memory, 64);
+AT(tamis_kv_memory, struct_size, 0);
+AT(tamis_kv_memory, sequences, 4);
+AT(tamis_kv_memory, pages_total, 8);
+AT(tamis_kv_memory, pages_used, 16);
+AT(tamis_kv_memory, pages_shared, 24);
+AT(tamis_kv_memory, page_bytes, 32);
+AT(tamis_kv_memory, bytes_used, 40);
+AT(tamis_kv_memory, bytes_scoring_copy, 48);
+AT(tamis_kv_memory, tokens, 56);
+
+SIZE(tamis_selector_options, 72);
+AT(tamis_selector_options, struct_size, 0);
+AT(tamis_selector_options, method, 4);
+AT(tamis_selector_options, q_heads, 8);
+AT(tamis_selector_options, n_sink, 12);
+AT(tamis_selector_options, n_recent, 16);
+AT(tamis_selector_options, top_k, 20);
+AT(tamis_selector_options, chunk, 24);
+AT(tamis_selector_options, similarity, 28);
+AT(tamis_selector_options, vote, 32);
+AT(tamis_selector_options, head_map, 36);
+AT(tamis_selector_options, pool, 40);
+AT(tamis_selector_options, positions, 44);
+AT(tamis_selector_options, scale, 48);
+AT(tamis_selector_options, softcap, 52);
+AT(tamis_selector_options, window, 56);
+AT(tamis_selector_options, key0_bias, 64);
+
+SIZE(tamis_retrieval_stats, 64);
+AT(tamis_retrieval_stats, struct_size, 0);
+AT(tamis_retrieval_stats, reserved, 4);
+AT(tamis_retrieval_stats, queries, 8);
+AT(tamis_retrieval_stats, tokens_attended, 16);
+AT(tamis_retrieval_stats, tokens_scored, 24);
+AT(tamis_retrieval_stats, kv_bytes_read, 32);
+AT(tamis_retrieval_stats, chunks_dense, 40);
+AT(tamis_retrieval_stats, selections, 48);
+AT(tamis_retrieval_stats, cache_hits, 56);

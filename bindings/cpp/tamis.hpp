@@ -1,0 +1,476 @@
+// tamis.hpp: the C API of libtamis (tamis.h, the reference manual) for C++17 and later, header-only.
+//
+//   - handles are objects: copies are not possible, moves are, destruction frees; any order is safe
+//   - a status that is not TAMIS_OK becomes tamis::error, with the status and the sentence of tamis_last_error()
+//   - options are the C structs, filled with the defaults: `auto o = tamis::defaults<tamis_kv_options>(); o.layers = 4;`
+//   - buffers are tamis::Tensor (a view: pointer, shape, strides) and tamis::span (std::span from C++20 on)
+//
+// Nothing here allocates on the path of a decode step: append, attend and attend_tokens go straight to the C call.
+#ifndef TAMIS_HPP
+#define TAMIS_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+#if __cplusplus >= 202002L && __has_include(<span>)
+#include <span>
+#endif
+
+#include <tamis.h>
+
+namespace tamis {
+
+// ------------------------------------------------------------------------------------------------ errors
+
+/// A failed call: `what()` is the sentence that names the argument, its value and what was expected.
+class error : public std::runtime_error {
+ public:
+  error(tamis_status status, const std::string &sentence) : std::runtime_error(sentence), status_(status) {}
+  tamis_status status() const noexcept { return status_; }
+  /// "TAMIS_ERR_CACHE_FULL"
+  const char *name() const noexcept { return tamis_status_name(status_); }
+
+ private:
+  tamis_status status_;
+};
+
+/// Throws `error` unless the status is TAMIS_OK. Must run on the thread that made the call.
+inline void check(tamis_status status) {
+  if (status != TAMIS_OK) throw error(status, tamis_last_error());
+}
+
+// ------------------------------------------------------------------------------------------------ span
+
+#if __cplusplus >= 202002L && __has_include(<span>)
+template <class T>
+using span = std::span<T>;
+#else
+/// As much of std::span as this header needs: a pointer and a length.
+template <class T>
+class span {
+ public:
+  constexpr span() noexcept = default;
+  constexpr span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
+  template <std::size_t N>
+  constexpr span(T (&array)[N]) noexcept : data_(array), size_(N) {}
+  template <class C, class = std::enable_if_t<
+                         std::is_convertible_v<std::remove_pointer_t<decltype(std::declval<C &>().data())> (*)[], T (*)[]>>>
+  constexpr span(C &&container) noexcept : data_(container.data()), size_(container.size()) {}
+  constexpr T *data() const noexcept { return data_; }
+  constexpr std::size_t size() const noexcept { return size_; }
+  constexpr bool empty() const noexcept { return size_ == 0; }
+  constexpr T &operator[](std::size_t i) const { return data_[i]; }
+  constexpr T *begin() const noexcept { return data_; }
+  constexpr T *end() const noexcept { return data_ + size_; }
+
+ private:
+  T *data_ = nullptr;
+  std::size_t size_ = 0;
+};
+#endif
+
+// ------------------------------------------------------------------------------------------------ tensors
+
+/// Elements of TAMIS_F16 and TAMIS_BF16 tensors, as their bits.
+struct f16 { std::uint16_t bits; };
+struct bf16 { std::uint16_t bits; };
+
+/// The tamis_dtype of a C++ element type.
+template <class T> struct dtype_of;
+template <> struct dtype_of<float> : std::integral_constant<tamis_dtype, TAMIS_F32> {};
+template <> struct dtype_of<f16> : std::integral_constant<tamis_dtype, TAMIS_F16> {};
+template <> struct dtype_of<bf16> : std::integral_constant<tamis_dtype, TAMIS_BF16> {};
+template <> struct dtype_of<std::int8_t> : std::integral_constant<tamis_dtype, TAMIS_I8> {};
+template <> struct dtype_of<std::int32_t> : std::integral_constant<tamis_dtype, TAMIS_I32> {};
+
+/// A view of memory that the caller owns, as tamis_tensor describes; it passes to every C function by `&`.
+/// Views of const memory are for inputs only: the library never writes its inputs.
+class Tensor : public tamis_tensor {
+ public:
+  using Dims = std::initializer_list<std::int64_t>;
+
+  /// `data` [shape], row-major unless `stride` (in elements) says otherwise.
+  template <class T>
+  Tensor(T *data, Dims shape, Dims stride = {}) : Tensor(untyped(data), dtype_of<std::remove_const_t<T>>::value, shape, stride) {}
+
+  Tensor(void *data, tamis_dtype dtype, Dims shape, Dims stride = {}) : tamis_tensor() {
+    if (shape.size() == 0 || shape.size() > TAMIS_MAX_DIMS || (stride.size() != 0 && stride.size() != shape.size()))
+      throw error(TAMIS_ERR_INVALID_ARGUMENT, "shape: expected 1 to 6 dimensions, and as many strides or none");
+    this->data = data;
+    this->dtype = dtype;
+    ndim = static_cast<std::int32_t>(shape.size());
+    // products wrap as unsigned numbers do: the library checks the sizes themselves
+    std::uint64_t step = 1, row = 1;
+    for (int i = ndim - 1; i >= 0; --i) {
+      this->shape[i] = shape.begin()[i];
+      this->stride[i] = stride.size() ? stride.begin()[i] : static_cast<std::int64_t>(step);
+      step *= static_cast<std::uint64_t>(shape.begin()[i]);
+      if (i < ndim - 1) {
+        scale_stride[i] = static_cast<std::int64_t>(row);
+        row *= static_cast<std::uint64_t>(shape.begin()[i]);
+      }
+    }
+  }
+
+  explicit Tensor(const tamis_tensor &view) : tamis_tensor(view) {}
+
+  /// An int8 tensor with one scale per row, rows numbered row-major.
+  Tensor with_scale(const float *scale) const {
+    Tensor view(*this);
+    view.scale = scale;
+    return view;
+  }
+
+  /// Number of elements.
+  std::int64_t size() const noexcept {
+    std::int64_t n = 1;
+    for (int i = 0; i < ndim; ++i) n *= shape[i];
+    return n;
+  }
+
+ private:
+  template <class T>
+  static void *untyped(T *data) {
+    return const_cast<std::remove_const_t<T> *>(data);
+  }
+};
+
+// ------------------------------------------------------------------------------------------------ options
+
+/// Fills an options struct with the defaults of its header.
+inline void init(tamis_context_options &o) { tamis_context_options_init(&o); }
+inline void init(tamis_attention_options &o) { tamis_attention_options_init(&o); }
+inline void init(tamis_kv_options &o) { tamis_kv_options_init(&o); }
+inline void init(tamis_selector_options &o) { tamis_selector_options_init(&o); }
+inline void init(tamis_retrieval_stats &s) { s = tamis_retrieval_stats TAMIS_RETRIEVAL_STATS_INIT; }
+
+template <class Options>
+Options defaults() {
+  Options options;
+  init(options);
+  return options;
+}
+
+/// Told the share done, in [0, 1]; returns false to cancel. What it throws reaches the caller of the tamis function.
+using Progress = std::function<bool(double)>;
+
+namespace detail {
+
+/// Carries a Progress through the C callback; exceptions wait until the C call has returned.
+class ProgressCall {
+ public:
+  explicit ProgressCall(const Progress &progress) : progress_(progress) {}
+  tamis_progress_fn function() const { return progress_ ? &ProgressCall::call : nullptr; }
+  void check(tamis_status status) {
+    if (thrown_) std::rethrow_exception(thrown_);
+    tamis::check(status);
+  }
+
+ private:
+  static std::int32_t call(double done, void *self) noexcept {
+    auto *me = static_cast<ProgressCall *>(self);
+    try {
+      return me->progress_(done) ? 1 : 0;
+    } catch (...) {
+      me->thrown_ = std::current_exception();
+      return 0;
+    }
+  }
+  const Progress &progress_;
+  std::exception_ptr thrown_;
+};
+
+/// The (buffer, capacity, needed) rule of the C API as a string.
+template <class Call>
+std::string string(Call call) {
+  std::string text(255, '\0');
+  std::size_t needed = 0;
+  tamis_status status = call(&text[0], text.size() + 1, &needed);
+  if (status == TAMIS_ERR_BUFFER_TOO_SMALL) {
+    text.resize(needed);
+    status = call(&text[0], text.size() + 1, &needed);
+  }
+  check(status);
+  text.resize(needed);
+  return text;
+}
+
+}  // namespace detail
+
+// ------------------------------------------------------------------------------------------------ library
+
+/// "0.1.0"
+inline std::string version() { return tamis_version(); }
+
+/// The JSON object of tamis_build_info.
+inline std::string build_info() {
+  return detail::string([](char *b, std::size_t c, std::size_t *n) { return tamis_build_info(b, c, n); });
+}
+
+// ------------------------------------------------------------------------------------------------ context
+
+/// A device, its worker threads and its scratch memory. Caches and selectors keep what they need of it alive.
+class Context {
+ public:
+  explicit Context(const tamis_context_options &options = defaults<tamis_context_options>()) {
+    tamis_context *handle = nullptr;
+    check(tamis_context_create(&options, &handle));
+    handle_.reset(handle);
+  }
+  /// A CPU context with this many threads (0: all cores).
+  static Context cpu(std::int32_t n_threads) {
+    auto options = defaults<tamis_context_options>();
+    options.n_threads = n_threads;
+    return Context(options);
+  }
+  std::int32_t threads() const { return tamis_context_threads(get()); }
+  std::string device_name() const {
+    return detail::string([this](char *b, std::size_t c, std::size_t *n) { return tamis_context_device_name(get(), b, c, n); });
+  }
+  tamis_context *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_context *c) const noexcept { tamis_context_destroy(c); }
+  };
+  std::unique_ptr<tamis_context, Destroy> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ cache
+
+/// One sequence of a cache; its pages are freed with it. It keeps the cache alive.
+class Sequence {
+ public:
+  Sequence() = default;
+  Sequence(std::shared_ptr<tamis_kv_cache> cache, tamis_sequence id) : cache_(std::move(cache)), id_(id) {}
+  Sequence(Sequence &&other) noexcept : cache_(std::move(other.cache_)), id_(std::exchange(other.id_, -1)) {}
+  Sequence &operator=(Sequence &&other) noexcept {
+    if (this != &other) {
+      destroy();
+      cache_ = std::move(other.cache_);
+      id_ = std::exchange(other.id_, -1);
+    }
+    return *this;
+  }
+  ~Sequence() { destroy(); }
+
+  /// k, v [kv_heads, n, head_dim]
+  void append(std::int32_t layer, const Tensor &k, const Tensor &v) { check(tamis_kv_append(cache_.get(), id_, layer, &k, &v)); }
+  std::int64_t length(std::int32_t layer = 0) const {
+    std::int64_t n = 0;
+    check(tamis_kv_length(cache_.get(), id_, layer, &n));
+    return n;
+  }
+  void truncate(std::int64_t n_tokens) { check(tamis_kv_truncate(cache_.get(), id_, n_tokens)); }
+  /// Keys and values as stored, from token `start` on: [kv_heads, n, head_dim].
+  void read(std::int32_t layer, std::int64_t start, const Tensor &k, const Tensor &v) const {
+    check(tamis_kv_read(cache_.get(), id_, layer, start, &k, &v));
+  }
+  /// Shares the first n_tokens (-1: all) with a new sequence.
+  Sequence fork(std::int64_t n_tokens = -1) const {
+    tamis_sequence id = -1;
+    check(tamis_kv_sequence_fork(cache_.get(), id_, n_tokens, &id));
+    return Sequence(cache_, id);
+  }
+  tamis_sequence id() const noexcept { return id_; }
+  /// Gives up ownership: the pages stay until tamis_kv_sequence_destroy or the end of the cache.
+  tamis_sequence release() noexcept {
+    cache_.reset();
+    return std::exchange(id_, -1);
+  }
+
+ private:
+  void destroy() noexcept {
+    if (cache_) (void)tamis_kv_sequence_destroy(cache_.get(), id_);
+  }
+  std::shared_ptr<tamis_kv_cache> cache_;
+  tamis_sequence id_ = -1;
+};
+
+/// A paged KV cache.
+class KVCache {
+ public:
+  KVCache(const Context &context, const tamis_kv_options &options) {
+    tamis_kv_cache *handle = nullptr;
+    check(tamis_kv_create(context.get(), &options, &handle));
+    handle_ = std::shared_ptr<tamis_kv_cache>(handle, [](tamis_kv_cache *c) { tamis_kv_destroy(c); });
+  }
+  Sequence sequence() {
+    tamis_sequence id = -1;
+    check(tamis_kv_sequence_create(get(), &id));
+    return Sequence(handle_, id);
+  }
+  /// As asked for and rounded.
+  tamis_kv_options options() const {
+    auto o = defaults<tamis_kv_options>();
+    check(tamis_kv_get_options(get(), &o));
+    return o;
+  }
+  tamis_kv_memory memory() const {
+    tamis_kv_memory report{};
+    report.struct_size = sizeof report;
+    check(tamis_kv_memory_report(get(), &report));
+    return report;
+  }
+  /// Writes these sequences (none: all) to a snapshot. level: zstd, 1 to 19; 0: 3.
+  void save(const std::string &path, span<const tamis_sequence> sequences = {}, std::int32_t level = 0,
+            const Progress &progress = {}) {
+    detail::ProgressCall call(progress);
+    call.check(tamis_kv_save(get(), sequences.empty() ? nullptr : sequences.data(), static_cast<std::int32_t>(sequences.size()),
+                             path.c_str(), level, call.function(), &call));
+  }
+  /// Adds the sequences of a snapshot, in the order in which they were saved.
+  std::vector<Sequence> restore(const std::string &path, const Progress &progress = {}) {
+    std::int32_t n = snapshot_info(path).second;
+    std::vector<tamis_sequence> ids(static_cast<std::size_t>(n));
+    std::vector<Sequence> sequences;
+    sequences.reserve(ids.size());
+    detail::ProgressCall call(progress);
+    call.check(tamis_kv_restore(get(), path.c_str(), ids.data(), n, &n, call.function(), &call));
+    for (std::int32_t i = 0; i < n; ++i) sequences.emplace_back(handle_, ids[static_cast<std::size_t>(i)]);
+    return sequences;
+  }
+  /// What a snapshot needs of the cache that restores it, and how many sequences it holds.
+  static std::pair<tamis_kv_options, std::int32_t> snapshot_info(const std::string &path) {
+    auto o = defaults<tamis_kv_options>();
+    std::int32_t n = 0;
+    check(tamis_kv_snapshot_info(path.c_str(), &o, &n));
+    return {o, n};
+  }
+  tamis_kv_cache *get() const noexcept { return handle_.get(); }
+
+ private:
+  std::shared_ptr<tamis_kv_cache> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ retrieval
+
+/// A method with its budget, bound to a cache.
+class Selector {
+ public:
+  explicit Selector(const KVCache &cache, const tamis_selector_options &options = defaults<tamis_selector_options>()) {
+    tamis_selector *handle = nullptr;
+    check(tamis_selector_create(cache.get(), &options, &handle));
+    handle_.reset(handle);
+  }
+  /// Attention of the last c tokens, q and out [q_heads, c, head_dim], over the tokens the method selects.
+  void attend(const Sequence &s, std::int32_t layer, const Tensor &q, const Tensor &out, tamis_retrieval_stats *stats = nullptr) {
+    check(tamis_attend(get(), s.id(), layer, &q, &out, nullptr, stats));
+  }
+  /// The same, with the log-sum-exp of each row, lse [q_heads, c].
+  void attend(const Sequence &s, std::int32_t layer, const Tensor &q, const Tensor &out, const Tensor &lse,
+              tamis_retrieval_stats *stats = nullptr) {
+    check(tamis_attend(get(), s.id(), layer, &q, &out, &lse, stats));
+  }
+  /// The tokens `attend` would use for these queries, ascending. votes: empty, or room for one float per cached token.
+  std::vector<std::int32_t> retrieve(const Sequence &s, std::int32_t layer, const Tensor &q, span<float> votes = {}) {
+    std::int64_t n = s.length(layer);
+    if (!votes.empty() && static_cast<std::int64_t>(votes.size()) < n)
+      throw error(TAMIS_ERR_BUFFER_TOO_SMALL, "votes holds " + std::to_string(votes.size()) + " floats; expected " + std::to_string(n));
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(n));
+    check(tamis_retrieve(get(), s.id(), layer, &q, tokens.data(), n, &n, votes.empty() ? nullptr : votes.data()));
+    tokens.resize(static_cast<std::size_t>(n));
+    return tokens;
+  }
+  /// Attention of the last c tokens over a list of tokens that the caller chose.
+  void attend_tokens(const Sequence &s, std::int32_t layer, const Tensor &q, span<const std::int32_t> tokens, const Tensor &out,
+                     tamis_retrieval_stats *stats = nullptr) {
+    check(tamis_attend_tokens(get(), s.id(), layer, &q, tokens.data(), static_cast<std::int64_t>(tokens.size()), &out, nullptr, stats));
+  }
+  /// Forgets the cached selections of one sequence, or of all.
+  void reset(const Sequence &s) { check(tamis_selector_reset(get(), s.id())); }
+  void reset() { check(tamis_selector_reset(get(), -1)); }
+  tamis_selector *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_selector *s) const noexcept { tamis_selector_destroy(s); }
+  };
+  std::unique_ptr<tamis_selector, Destroy> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ weights
+
+/// A memory-mapped safetensors file. The tensors it gives live as long as it does.
+class Weights {
+ public:
+  explicit Weights(const std::string &path) {
+    tamis_weights *handle = nullptr;
+    check(tamis_weights_open(path.c_str(), &handle));
+    handle_.reset(handle);
+  }
+  std::int64_t count() const { return tamis_weights_count(get()); }
+  /// Names in the order of their data.
+  std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (std::int64_t i = 0; i < count(); ++i)
+      all.push_back(detail::string([&](char *b, std::size_t c, std::size_t *n) { return tamis_weights_name(get(), i, b, c, n); }));
+    return all;
+  }
+  /// A read-only view.
+  Tensor operator[](const std::string &name) const {
+    tamis_tensor view;
+    check(tamis_weights_get(get(), name.c_str(), &view));
+    return Tensor(view);
+  }
+  tamis_weights *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Close {
+    void operator()(tamis_weights *w) const noexcept { tamis_weights_close(w); }
+  };
+  std::unique_ptr<tamis_weights, Close> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ operations
+
+/// Exact attention, q and out [.., q_heads, q_len, head_dim], k and v [.., kv_heads, k_len, head_dim], lse or nullptr.
+/// `progress`, when given, takes the place of the options' own callback.
+inline void attention(const Context &context, const Tensor &q, const Tensor &k, const Tensor &v, const Tensor &out,
+                      const Tensor *lse = nullptr, tamis_attention_options options = defaults<tamis_attention_options>(),
+                      const Progress &progress = {}) {
+  detail::ProgressCall call(progress);
+  if (progress) {
+    options.progress = call.function();
+    options.progress_user = &call;
+  }
+  call.check(tamis_attention(context.get(), &options, &q, &k, &v, &out, lse));
+}
+
+/// Attention over the union of disjoint key sets from the parts' outputs and log-sum-exps.
+inline void merge(const Context &context, span<const tamis_tensor> parts, span<const tamis_tensor> part_lse, const Tensor &out,
+                  const Tensor &lse) {
+  if (parts.size() != part_lse.size())
+    throw error(TAMIS_ERR_INVALID_ARGUMENT, "part_lse holds " + std::to_string(part_lse.size()) + " tensors; expected " + std::to_string(parts.size()));
+  check(tamis_attention_merge(context.get(), static_cast<std::int32_t>(parts.size()), parts.data(), part_lse.data(), &out, &lse));
+}
+
+/// Copies and converts the dtype.
+inline void convert(const Context &context, const Tensor &from, const Tensor &to) { check(tamis_convert(context.get(), &from, &to)); }
+
+/// Rotates x [.., n, head_dim] at positions first, first + 1, ..
+inline void rope_apply(const Context &context, const tamis_rope &rope, const Tensor &x, std::int64_t first, const Tensor &out) {
+  check(tamis_rope_apply(context.get(), &rope, &x, nullptr, first, &out));
+}
+
+/// The k largest scores, as ascending indices.
+inline std::vector<std::int32_t> top_k(const Context &context, span<const float> scores, std::int64_t k) {
+  const auto n = static_cast<std::int64_t>(scores.size());
+  std::vector<std::int32_t> indices(static_cast<std::size_t>(k < 0 ? 0 : k < n ? k : n));
+  std::int64_t count = 0;
+  check(tamis_top_k(context.get(), scores.data(), n, k, indices.data(), &count));
+  indices.resize(static_cast<std::size_t>(count));
+  return indices;
+}
+
+}  // namespace tamis
+
+#endif  // TAMIS_HPP

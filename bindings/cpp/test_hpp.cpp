@@ -1,0 +1,300 @@
+// Tests of tamis.hpp: what the header adds to the C API, and that each call reaches the library. Plain main, no framework;
+// prints "N passed, N failed" and exits 1 on a failure.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <iostream>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <unistd.h>
+
+#include <tamis.hpp>
+
+namespace {
+
+int passed = 0, failed = 0;
+
+void expect(bool condition, const char *what, int line) {
+  condition ? ++passed : ++failed;
+  if (!condition) std::cerr << "line " << line << ": " << what << '\n';
+}
+#define EXPECT(condition) expect((condition), #condition, __LINE__)
+
+/// The status an expression throws; TAMIS_OK when it does not.
+template <class Body>
+tamis_status status_of(Body body) {
+  try {
+    body();
+  } catch (const tamis::error &e) {
+    EXPECT(std::string(e.what()) != "");
+    EXPECT(std::string(e.name()) == tamis_status_name(e.status()));
+    return e.status();
+  }
+  return TAMIS_OK;
+}
+
+constexpr int kHeads = 2, kQueries = 4, kDim = 16, kTokens = 200;
+
+std::vector<float> noise(std::size_t n, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<float> x(n);
+  for (float &v : x) v = static_cast<float>(random() >> 8) / 8388608.0f - 1.0f;
+  return x;
+}
+
+/// Attention of one query per head over listed tokens of k, v [kHeads, kTokens, kDim], in f64.
+std::vector<double> oracle(const std::vector<float> &q, const std::vector<float> &k, const std::vector<float> &v, const std::vector<std::int32_t> &tokens) {
+  std::vector<double> out(q.size());
+  for (std::size_t h = 0; h < kQueries; ++h) {
+    double sum = 0;
+    for (const std::int32_t token : tokens) {
+      const std::size_t row = (h / (kQueries / kHeads) * kTokens + static_cast<std::size_t>(token)) * kDim;
+      double logit = 0;
+      for (std::size_t d = 0; d < kDim; ++d) logit += double(q[h * kDim + d]) * double(k[row + d]);
+      const double p = std::exp(logit / std::sqrt(double(kDim)));
+      sum += p;
+      for (std::size_t d = 0; d < kDim; ++d) out[h * kDim + d] += p * double(v[row + d]);
+    }
+    for (std::size_t d = 0; d < kDim; ++d) out[h * kDim + d] /= sum;
+  }
+  return out;
+}
+
+double difference(const std::vector<float> &a, const std::vector<double> &b) {
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(double(a[i]) - b[i]));
+  return worst;
+}
+
+std::vector<std::int32_t> first_tokens(std::int32_t n) {
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(n));
+  std::iota(tokens.begin(), tokens.end(), 0);
+  return tokens;
+}
+
+tamis_kv_options kv_options() {
+  auto o = tamis::defaults<tamis_kv_options>();
+  o.kv_heads = kHeads;
+  o.head_dim = kDim;
+  o.max_tokens = 1024;
+  return o;
+}
+
+tamis_selector_options selector_options() {
+  auto o = tamis::defaults<tamis_selector_options>();
+  o.q_heads = kQueries;
+  o.n_sink = 4, o.top_k = 8, o.n_recent = 16, o.chunk = 16;
+  return o;
+}
+
+void tensors() {
+  float x[24] = {};
+  const tamis::Tensor t(x, {2, 3, 4});
+  EXPECT(t.dtype == TAMIS_F32 && t.ndim == 3 && t.size() == 24);
+  EXPECT(t.stride[0] == 12 && t.stride[1] == 4 && t.stride[2] == 1);
+  EXPECT(t.scale_stride[0] == 3 && t.scale_stride[1] == 1);
+  const tamis::Tensor turned(x, {3, 2, 4}, {4, 12, 1});
+  EXPECT(turned.stride[0] == 4 && turned.stride[1] == 12);
+  const std::int8_t codes[4] = {};
+  EXPECT(tamis::Tensor(codes, {1, 4}).dtype == TAMIS_I8);
+  EXPECT(tamis::Tensor(codes, {1, 4}).with_scale(x).scale == x);
+  const tamis::bf16 halves[4] = {};
+  EXPECT(tamis::Tensor(halves, {4}).dtype == TAMIS_BF16);
+  EXPECT(status_of([&] { tamis::Tensor(x, {1, 1, 1, 1, 1, 1, 1}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { tamis::Tensor(x, {2, 2}, {2}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+}
+
+void library() {
+  EXPECT(tamis::version() == tamis_version());
+  EXPECT(tamis_version_number() == TAMIS_VERSION_NUMBER);
+  const std::string info = tamis::build_info();
+  EXPECT(info.size() > 2 && info.front() == '{' && info.back() == '}');
+  EXPECT(info.find(tamis::version()) != std::string::npos);
+  EXPECT(tamis::Context().threads() == 1);
+  EXPECT(tamis::Context::cpu(2).threads() == 2);
+  EXPECT(tamis::Context().device_name().substr(0, 3) == "CPU");
+  EXPECT(status_of([] { tamis::Context::cpu(-1); }) == TAMIS_ERR_INVALID_ARGUMENT);
+}
+
+void retrieval() {
+  tamis::Context context;
+  tamis::KVCache cache(context, kv_options());
+  EXPECT(cache.options().head_dim == kDim);
+  tamis::Sequence sequence = cache.sequence();
+  const auto k = noise(kHeads * kTokens * kDim, 1), v = noise(kHeads * kTokens * kDim, 2), q = noise(kQueries * kDim, 3);
+  sequence.append(0, tamis::Tensor(k.data(), {kHeads, kTokens, kDim}), tamis::Tensor(v.data(), {kHeads, kTokens, kDim}));
+  EXPECT(sequence.length() == kTokens);
+
+  tamis::Selector selector(cache, selector_options());
+  const tamis::Tensor query(q.data(), {kQueries, 1, kDim});
+  std::vector<float> votes(kTokens), out(q.size()), lse(kQueries);
+  const auto tokens = selector.retrieve(sequence, 0, query, votes);
+  EXPECT(tokens.size() == 4 + 8 + 16 && std::is_sorted(tokens.begin(), tokens.end()));
+  EXPECT(std::isnan(votes[0]) && !std::isnan(votes[4]) && std::isnan(votes[kTokens - 1]));
+
+  const tamis::Tensor result(out.data(), {kQueries, 1, kDim});
+  auto stats = tamis::defaults<tamis_retrieval_stats>();
+  selector.attend(sequence, 0, query, result, &stats);
+  EXPECT(difference(out, oracle(q, k, v, tokens)) < 1e-5);
+  EXPECT(stats.queries == 1 && stats.tokens_attended == 28);
+  selector.attend(sequence, 0, query, result, tamis::Tensor(lse.data(), {kQueries, 1}));
+  EXPECT(std::isfinite(lse[0]));
+  const std::vector<std::int32_t> chosen{0, 7, 100, kTokens - 1};
+  selector.attend_tokens(sequence, 0, query, chosen, result);
+  EXPECT(difference(out, oracle(q, k, v, chosen)) < 1e-5);
+  selector.reset(sequence);
+  selector.reset();
+
+  auto dense = selector_options();
+  dense.method = TAMIS_SELECT_DENSE;
+  tamis::Selector everything(cache, dense);
+  EXPECT(everything.retrieve(sequence, 0, query) == first_tokens(kTokens));
+  everything.attend(sequence, 0, query, result);
+  std::vector<float> plain(q.size());
+  tamis::attention(context, query, tamis::Tensor(k.data(), {kHeads, kTokens, kDim}), tamis::Tensor(v.data(), {kHeads, kTokens, kDim}),
+                   tamis::Tensor(plain.data(), {kQueries, 1, kDim}));
+  const auto expected = oracle(q, k, v, first_tokens(kTokens));
+  EXPECT(difference(out, expected) < 1e-5);
+  EXPECT(difference(plain, expected) < 1e-5);
+
+  EXPECT(status_of([&] { selector.attend(sequence, 1, query, result); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  std::vector<float> few(3);
+  EXPECT(status_of([&] { selector.retrieve(sequence, 0, query, few); }) == TAMIS_ERR_BUFFER_TOO_SMALL);
+  auto impossible = selector_options();
+  impossible.n_recent = 1;
+  EXPECT(status_of([&] { tamis::Selector(cache, impossible); }) == TAMIS_ERR_INVALID_ARGUMENT);
+}
+
+void ownership() {
+  static_assert(!std::is_copy_constructible_v<tamis::Context> && std::is_nothrow_move_constructible_v<tamis::Context>, "");
+  static_assert(!std::is_copy_constructible_v<tamis::Sequence> && std::is_nothrow_move_constructible_v<tamis::Sequence>, "");
+  static_assert(!std::is_copy_constructible_v<tamis::Selector> && std::is_nothrow_move_constructible_v<tamis::Selector>, "");
+  const auto k = noise(kHeads * 20 * kDim, 4);
+  const tamis::Tensor rows(k.data(), {kHeads, 20, kDim});
+  tamis::Sequence survivor;
+  {
+    tamis::Context context;
+    tamis::KVCache cache(context, kv_options());
+    tamis::Sequence first = cache.sequence();
+    first.append(0, rows, rows);
+    tamis::Sequence fork = first.fork(12);
+    EXPECT(fork.length() == 12 && first.length() == 20 && fork.id() != first.id());
+    EXPECT(cache.memory().sequences == 2);
+    { tamis::Sequence moved = std::move(first); }
+    EXPECT(cache.memory().sequences == 1);
+    fork.truncate(5);
+    EXPECT(fork.length() == 5);
+    survivor = std::move(fork);
+    EXPECT(cache.memory().sequences == 1);
+  }
+  // the cache and the context are gone; the sequence keeps what it needs
+  EXPECT(survivor.length() == 5);
+  std::vector<float> back(kHeads * 5 * kDim), values(back.size());
+  survivor.read(0, 0, tamis::Tensor(back.data(), {kHeads, 5, kDim}), tamis::Tensor(values.data(), {kHeads, 5, kDim}));
+  EXPECT(std::equal(back.begin(), back.begin() + 5 * kDim, k.begin()) && back == values);
+}
+
+void snapshots() {
+  const std::string path = "/tmp/tamis-hpp-" + std::to_string(getpid()) + ".kv";
+  tamis::Context context;
+  tamis::KVCache cache(context, kv_options());
+  tamis::Sequence sequence = cache.sequence();
+  const auto k = noise(kHeads * kTokens * kDim, 5);
+  const tamis::Tensor rows(k.data(), {kHeads, kTokens, kDim});
+  sequence.append(0, rows, rows);
+  cache.save(path, {}, 1);
+  EXPECT(tamis::KVCache::snapshot_info(path).second == 1);
+  EXPECT(tamis::KVCache::snapshot_info(path).first.head_dim == kDim);
+  tamis::KVCache other(context, kv_options());
+  auto restored = other.restore(path);
+  EXPECT(restored.size() == 1 && restored[0].length() == kTokens);
+  std::vector<float> back(k.size()), values(k.size());
+  restored[0].read(0, 0, tamis::Tensor(back.data(), {kHeads, kTokens, kDim}), tamis::Tensor(values.data(), {kHeads, kTokens, kDim}));
+  EXPECT(back == k && values == k);
+  // what the callback throws reaches the caller; false cancels
+  struct Stop {};
+  bool stopped = false;
+  try {
+    cache.save(path, {}, 1, [](double) -> bool { throw Stop(); });
+  } catch (const Stop &) {
+    stopped = true;
+  }
+  EXPECT(stopped);
+  EXPECT(status_of([&] { cache.save(path, {}, 1, [](double) { return false; }); }) == TAMIS_ERR_CANCELLED);
+  std::remove(path.c_str());
+  EXPECT(status_of([&] { other.restore(path); }) == TAMIS_ERR_NOT_FOUND);
+}
+
+void operations() {
+  tamis::Context context;
+  const float scores[] = {1, 5, std::numeric_limits<float>::quiet_NaN(), 5, 2, 9};
+  EXPECT((tamis::top_k(context, scores, 3) == std::vector<std::int32_t>{1, 3, 5}));
+  EXPECT(tamis::top_k(context, scores, 100).size() == 6);
+  EXPECT(status_of([&] { tamis::top_k(context, scores, -1); }) == TAMIS_ERR_INVALID_ARGUMENT);
+
+  const float numbers[] = {1, -2.5f, 65504};
+  tamis::f16 halves[3];
+  tamis::convert(context, tamis::Tensor(numbers, {3}), tamis::Tensor(halves, {3}));
+  EXPECT(halves[0].bits == 0x3c00 && halves[1].bits == 0xc100 && halves[2].bits == 0x7bff);
+
+  tamis_rope rope = TAMIS_ROPE_INIT;
+  rope.style = TAMIS_ROPE_HALF;
+  float x[8] = {1, 0, 0, 0, 0, 0, 0, 0};
+  tamis::rope_apply(context, rope, tamis::Tensor(x, {1, 8}), 1, tamis::Tensor(x, {1, 8}));
+  EXPECT(std::abs(x[0] - std::cos(1.0f)) < 1e-6f && std::abs(x[4] - std::sin(1.0f)) < 1e-6f);
+
+  // two halves of the keys, merged by log-sum-exp, are attention over all of them
+  const auto q = noise(kDim, 6), k = noise(10 * kDim, 7), v = noise(10 * kDim, 8);
+  const auto half = [&](const std::vector<float> &t, std::size_t from, std::int64_t n) { return tamis::Tensor(t.data() + from * kDim, {1, n, kDim}); };
+  const tamis::Tensor query(q.data(), {1, 1, kDim});
+  std::vector<float> a(kDim), b(kDim), all(kDim), merged(kDim);
+  float la = 0, lb = 0, lall = 0, lmerged = 0;
+  const tamis::Tensor ta(a.data(), {1, 1, kDim}), tb(b.data(), {1, 1, kDim}), tl(&la, {1, 1}), tlb(&lb, {1, 1}), tlall(&lall, {1, 1});
+  tamis::attention(context, query, half(k, 0, 4), half(v, 0, 4), ta, &tl);
+  tamis::attention(context, query, half(k, 4, 6), half(v, 4, 6), tb, &tlb);
+  tamis::attention(context, query, half(k, 0, 10), half(v, 0, 10), tamis::Tensor(all.data(), {1, 1, kDim}), &tlall);
+  const tamis_tensor parts[] = {ta, tb}, lses[] = {tl, tlb};
+  tamis::merge(context, parts, lses, tamis::Tensor(merged.data(), {1, 1, kDim}), tamis::Tensor(&lmerged, {1, 1}));
+  EXPECT(difference(merged, std::vector<double>(all.begin(), all.end())) < 1e-5 && std::abs(lmerged - lall) < 1e-5f);
+}
+
+void weights() {
+  const std::string path = "/tmp/tamis-hpp-" + std::to_string(getpid()) + ".safetensors";
+  std::string header = R"({"b":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  std::string file(8, '\0');
+  file[0] = static_cast<char>(header.size());
+  const float data[6] = {1, 2, 3, 4, 5, 6};
+  file += header + std::string(reinterpret_cast<const char *>(data), sizeof data);
+  std::FILE *out = std::fopen(path.c_str(), "wb");
+  std::fwrite(file.data(), 1, file.size(), out);
+  std::fclose(out);
+  {
+    tamis::Weights w(path);
+    EXPECT(w.count() == 1 && w.names() == std::vector<std::string>{"b"});
+    const tamis::Tensor b = w["b"];
+    EXPECT(b.dtype == TAMIS_F32 && b.ndim == 2 && b.shape[1] == 3 && static_cast<const float *>(b.data)[5] == 6);
+    EXPECT(status_of([&] { w["missing"]; }) == TAMIS_ERR_NOT_FOUND);
+  }
+  std::remove(path.c_str());
+  EXPECT(status_of([&] { tamis::Weights w(path); }) == TAMIS_ERR_NOT_FOUND);
+}
+
+}  // namespace
+
+int main() {
+  for (void (*test)() : {tensors, library, retrieval, ownership, snapshots, operations, weights}) {
+    try {
+      test();
+    } catch (const std::exception &e) {
+      expect(false, e.what(), 0);
+    }
+  }
+  std::cout << "tamis.hpp: " << passed << " passed, " << failed << " failed\n";
+  return failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,33 @@
+"""Tamis: token selection for long-context language models.
+
+A paged KV cache, exact attention, and attention over the few cached tokens that a query needs (StreamingLLM, TokenSelect). numpy
+arrays in and out; torch tensors go in and come out without a copy, through DLPack.
+
+>>> cache = tamis.KVCache(kv_heads=8, head_dim=128, max_tokens=65536)
+>>> text = cache.sequence()
+>>> text.append(k, v)                                       # [8, n, 128]
+>>> selector = tamis.Selector(cache, tamis.TokenSelect(top_k=2048), q_heads=32)
+>>> out = selector.attend(text, q)                          # [32, 1, 128]: the last token's queries
+"""
+
+from ._arrays import Tensor
+from .attention import attention, merge
+from .context import Context, build_info, default_context, version
+from .errors import (
+    BufferTooSmallError, CacheFullError, CancelledError, DeviceError, FileError, FileMissingError, FormatError, InternalError,
+    InvalidArgumentError, LibraryNotFoundError, NoDeviceError, NotFoundError, OutOfMemoryError, TamisError, UnsupportedError,
+)
+from .kv import KVCache, KVMemory, KVOptions, RoPE, Sequence, SnapshotInfo, snapshot_info
+from .ops import convert, rope, top_k
+from .retrieval import DenseAttention, Method, Selector, Stats, StreamingLLM, TokenSelect
+from .weights import SafeTensors, open_safetensors
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BufferTooSmallError", "CacheFullError", "CancelledError", "Context", "DenseAttention", "DeviceError", "FileError",
+    "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions",
+    "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "RoPE", "SafeTensors", "Selector",
+    "Sequence", "SnapshotInfo", "Stats", "StreamingLLM", "TamisError", "Tensor", "TokenSelect", "UnsupportedError", "attention",
+    "build_info", "convert", "default_context", "merge", "open_safetensors", "rope", "snapshot_info", "top_k", "version",
+]

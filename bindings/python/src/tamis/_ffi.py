@@ -1,0 +1,305 @@
+"""ctypes declarations of include/tamis/*.h, one to one. tests/test_ffi.py compares every line with the headers."""
+
+from __future__ import annotations
+
+from ctypes import (
+    CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p,
+)
+from typing import Any
+
+# ------------------------------------------------------------------------------------------------------ core.h
+
+TAMIS_OK = 0
+TAMIS_ERR_INVALID_ARGUMENT = -1
+TAMIS_ERR_UNSUPPORTED = -2
+TAMIS_ERR_OUT_OF_MEMORY = -3
+TAMIS_ERR_BUFFER_TOO_SMALL = -4
+TAMIS_ERR_CACHE_FULL = -10
+TAMIS_ERR_NOT_FOUND = -11
+TAMIS_ERR_IO = -20
+TAMIS_ERR_FORMAT = -21
+TAMIS_ERR_NO_DEVICE = -30
+TAMIS_ERR_DEVICE = -31
+TAMIS_ERR_CANCELLED = -40
+TAMIS_ERR_INTERNAL = -99
+
+TAMIS_VERSION_MAJOR = 0
+TAMIS_VERSION_MINOR = 1
+TAMIS_VERSION_PATCH = 0
+TAMIS_VERSION_NUMBER = TAMIS_VERSION_MAJOR * 1000000 + TAMIS_VERSION_MINOR * 1000 + TAMIS_VERSION_PATCH
+
+TAMIS_F32 = 0
+TAMIS_F16 = 1
+TAMIS_BF16 = 2
+TAMIS_I8 = 3
+TAMIS_I32 = 4
+
+TAMIS_MAX_DIMS = 6
+
+TAMIS_DEVICE_CPU = 0
+TAMIS_DEVICE_OPENCL = 1
+
+TAMIS_LOG_ERROR = 0
+TAMIS_LOG_WARNING = 1
+TAMIS_LOG_INFO = 2
+TAMIS_LOG_DEBUG = 3
+
+tamis_status = c_int32
+tamis_dtype = c_int32
+tamis_device = c_int32
+tamis_log_level = c_int32
+
+tamis_progress_fn = CFUNCTYPE(c_int32, c_double, c_void_p)
+tamis_log_fn = CFUNCTYPE(None, tamis_log_level, c_char_p, c_void_p)
+
+
+class tamis_tensor(Structure):
+    _fields_ = [
+        ("data", c_void_p),
+        ("dtype", tamis_dtype),
+        ("ndim", c_int32),
+        ("shape", c_int64 * TAMIS_MAX_DIMS),
+        ("stride", c_int64 * TAMIS_MAX_DIMS),
+        ("scale", POINTER(c_float)),
+        ("scale_stride", c_int64 * TAMIS_MAX_DIMS),
+    ]
+
+
+class tamis_context_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("device", tamis_device),
+        ("n_threads", c_int32),
+        ("opencl_index", c_int32),
+        ("log_level", tamis_log_level),
+        ("log", tamis_log_fn),
+        ("log_user", c_void_p),
+    ]
+
+
+class tamis_context(Structure):
+    """Opaque."""
+
+
+# ------------------------------------------------------------------------------------------------- attention.h
+
+TAMIS_AT_END = -(2**63)
+
+TAMIS_COMPUTE_AUTO = 0
+TAMIS_COMPUTE_F32 = 1
+TAMIS_COMPUTE_BLAS = 2
+
+tamis_compute = c_int32
+
+
+class tamis_attention_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("causal", c_int32),
+        ("q_offset", c_int64),
+        ("window", c_int64),
+        ("scale", c_float),
+        ("softcap", c_float),
+        ("key0_bias", POINTER(c_float)),
+        ("compute", tamis_compute),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- kv_cache.h
+
+TAMIS_ROPE_NONE = 0
+TAMIS_ROPE_HALF = 1
+TAMIS_ROPE_INTERLEAVED = 2
+
+tamis_rope_style = c_int32
+tamis_sequence = c_int64
+
+
+class tamis_rope(Structure):
+    _fields_ = [
+        ("style", tamis_rope_style),
+        ("rotary_dims", c_int32),
+        ("base", c_double),
+        ("scale", c_double),
+    ]
+
+
+class tamis_kv_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("layers", c_int32),
+        ("kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("dtype", tamis_dtype),
+        ("page_tokens", c_int32),
+        ("max_tokens", c_int64),
+        ("rope", tamis_rope),
+        ("scoring_copy", tamis_dtype),
+    ]
+
+
+class tamis_kv_cache(Structure):
+    """Opaque."""
+
+
+class tamis_kv_memory(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("sequences", c_int32),
+        ("pages_total", c_int64),
+        ("pages_used", c_int64),
+        ("pages_shared", c_int64),
+        ("page_bytes", c_int64),
+        ("bytes_used", c_int64),
+        ("bytes_scoring_copy", c_int64),
+        ("tokens", c_int64),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------- retrieval.h
+
+TAMIS_SELECT_DENSE = 0
+TAMIS_SELECT_STREAMING = 1
+TAMIS_SELECT_TOKENSELECT = 2
+
+TAMIS_VOTE_SOFT = 0
+TAMIS_VOTE_TOPK = 1
+TAMIS_VOTE_HEADS = 2
+
+TAMIS_HEADS_GROUP = 0
+TAMIS_HEADS_MODULO = 1
+
+TAMIS_POSITIONS_COMPACT = 0
+TAMIS_POSITIONS_NATURAL = 1
+
+tamis_method = c_int32
+tamis_vote = c_int32
+tamis_head_map = c_int32
+tamis_positions = c_int32
+
+
+class tamis_selector_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("method", tamis_method),
+        ("q_heads", c_int32),
+        ("n_sink", c_int32),
+        ("n_recent", c_int32),
+        ("top_k", c_int32),
+        ("chunk", c_int32),
+        ("similarity", c_float),
+        ("vote", tamis_vote),
+        ("head_map", tamis_head_map),
+        ("pool", c_int32),
+        ("positions", tamis_positions),
+        ("scale", c_float),
+        ("softcap", c_float),
+        ("window", c_int64),
+        ("key0_bias", POINTER(c_float)),
+    ]
+
+
+class tamis_selector(Structure):
+    """Opaque."""
+
+
+class tamis_retrieval_stats(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("queries", c_int64),
+        ("tokens_attended", c_int64),
+        ("tokens_scored", c_int64),
+        ("kv_bytes_read", c_int64),
+        ("chunks_dense", c_int64),
+        ("selections", c_int64),
+        ("cache_hits", c_int64),
+    ]
+
+
+# --------------------------------------------------------------------------------------------------- weights.h
+
+
+class tamis_weights(Structure):
+    """Opaque."""
+
+
+# --------------------------------------------------------------------------------------------------- functions
+
+_context = POINTER(tamis_context)
+_cache = POINTER(tamis_kv_cache)
+_selector = POINTER(tamis_selector)
+_weights = POINTER(tamis_weights)
+_tensor = POINTER(tamis_tensor)
+_stats = POINTER(tamis_retrieval_stats)
+_size = POINTER(c_size_t)
+_i32 = POINTER(c_int32)
+_i64 = POINTER(c_int64)
+_f32 = POINTER(c_float)
+_sequence = POINTER(tamis_sequence)
+
+Status = tamis_status
+
+#: name -> (return type, argument types); None is void.
+FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    # core.h
+    "tamis_status_name": (c_char_p, (tamis_status,)),
+    "tamis_last_error": (c_char_p, ()),
+    "tamis_version": (c_char_p, ()),
+    "tamis_version_number": (c_uint32, ()),
+    "tamis_build_info": (Status, (c_char_p, c_size_t, _size)),
+    "tamis_dtype_size": (c_size_t, (tamis_dtype,)),
+    "tamis_context_options_init": (None, (POINTER(tamis_context_options),)),
+    "tamis_context_create": (Status, (POINTER(tamis_context_options), POINTER(_context))),
+    "tamis_context_destroy": (None, (_context,)),
+    "tamis_context_threads": (c_int32, (_context,)),
+    "tamis_context_device_name": (Status, (_context, c_char_p, c_size_t, _size)),
+    # attention.h
+    "tamis_attention_options_init": (None, (POINTER(tamis_attention_options),)),
+    "tamis_attention": (
+        Status, (_context, POINTER(tamis_attention_options), _tensor, _tensor, _tensor, _tensor, _tensor)),
+    "tamis_attention_merge": (Status, (_context, c_int32, _tensor, _tensor, _tensor, _tensor)),
+    # kv_cache.h
+    "tamis_kv_options_init": (None, (POINTER(tamis_kv_options),)),
+    "tamis_kv_create": (Status, (_context, POINTER(tamis_kv_options), POINTER(_cache))),
+    "tamis_kv_destroy": (None, (_cache,)),
+    "tamis_kv_get_options": (Status, (_cache, POINTER(tamis_kv_options))),
+    "tamis_kv_sequence_create": (Status, (_cache, _sequence)),
+    "tamis_kv_sequence_fork": (Status, (_cache, tamis_sequence, c_int64, _sequence)),
+    "tamis_kv_sequence_destroy": (Status, (_cache, tamis_sequence)),
+    "tamis_kv_append": (Status, (_cache, tamis_sequence, c_int32, _tensor, _tensor)),
+    "tamis_kv_length": (Status, (_cache, tamis_sequence, c_int32, _i64)),
+    "tamis_kv_truncate": (Status, (_cache, tamis_sequence, c_int64)),
+    "tamis_kv_read": (Status, (_cache, tamis_sequence, c_int32, c_int64, _tensor, _tensor)),
+    "tamis_kv_memory_report": (Status, (_cache, POINTER(tamis_kv_memory))),
+    "tamis_kv_save": (Status, (_cache, _sequence, c_int32, c_char_p, c_int32, tamis_progress_fn, c_void_p)),
+    "tamis_kv_restore": (Status, (_cache, c_char_p, _sequence, c_int32, _i32, tamis_progress_fn, c_void_p)),
+    "tamis_kv_snapshot_info": (Status, (c_char_p, POINTER(tamis_kv_options), _i32)),
+    # retrieval.h
+    "tamis_selector_options_init": (None, (POINTER(tamis_selector_options),)),
+    "tamis_selector_create": (Status, (_cache, POINTER(tamis_selector_options), POINTER(_selector))),
+    "tamis_selector_destroy": (None, (_selector,)),
+    "tamis_selector_reset": (Status, (_selector, tamis_sequence)),
+    "tamis_attend": (Status, (_selector, tamis_sequence, c_int32, _tensor, _tensor, _tensor, _stats)),
+    "tamis_retrieve": (Status, (_selector, tamis_sequence, c_int32, _tensor, _i32, c_int64, _i64, _f32)),
+    "tamis_attend_tokens": (
+        Status, (_selector, tamis_sequence, c_int32, _tensor, _i32, c_int64, _tensor, _tensor, _stats)),
+    # ops.h
+    "tamis_convert": (Status, (_context, _tensor, _tensor)),
+    "tamis_rope_apply": (Status, (_context, POINTER(tamis_rope), _tensor, _i64, c_int64, _tensor)),
+    "tamis_top_k": (Status, (_context, _f32, c_int64, c_int64, _i32, _i64)),
+    # weights.h
+    "tamis_weights_open": (Status, (c_char_p, POINTER(_weights))),
+    "tamis_weights_close": (None, (_weights,)),
+    "tamis_weights_count": (c_int64, (_weights,)),
+    "tamis_weights_name": (Status, (_weights, c_int64, c_char_p, c_size_t, _size)),
+    "tamis_weights_get": (Status, (_weights, c_char_p, _tensor)),
+}
+
+#: Functions whose NOT_FOUND means a file.
+OPENS_FILES = frozenset({"tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open"})
+
+#: Functions that return tamis_status; tamis_context_threads returns a number of the same C type.
+FALLIBLE = frozenset(name for name, (result, _) in FUNCTIONS.items() if result is Status) - {"tamis_context_threads"}
