@@ -228,7 +228,9 @@ class Bench:
             stats = step.selector.stats
             rate = stats.kv_bytes_read / t["ours"].median / 1e6
             sequence = caches[copy][1]
-            # On a hit, retrieve gives the cached selection, which is the one attend uses.
+            # The cached selection is then the one that retrieve computes afresh.
+            step.selector.reset()
+            step.selector.attend(sequence, queries[0])
             tokens = step.selector.retrieve(sequence, queries[0])
             error = self.decode_error(sequence, step, queries[0], tokens)
             self.add(Row(
