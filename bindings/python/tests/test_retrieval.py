@@ -361,6 +361,19 @@ def test_selection_cache_is_per_sequence_and_layer_and_forgets(ctx, rng):
     assert hits(selector) == (7, 2)
 
 
+def test_retrieve_neither_reads_nor_writes_the_selection_cache(ctx, rng):
+    cache, s, _, _ = filled(ctx, rng, 150, rope=None)
+    frozen = tamis.Selector(cache, tamis.TokenSelect(20, 4, 16, chunk=16, similarity=-1.0), q_heads=4)
+    afresh = tamis.Selector(cache, tamis.TokenSelect(20, 4, 16, chunk=16, similarity=None), q_heads=4)
+    a, b = normal(rng, 4, 1, 32), normal(rng, 4, 1, 32)
+    frozen.retrieve(s, b)
+    frozen.attend(s, a)
+    np.testing.assert_array_equal(frozen.retrieve(s, b), afresh.retrieve(s, b))
+    out = frozen.attend(s, b)
+    np.testing.assert_allclose(out, afresh.attend_tokens(s, b, afresh.retrieve(s, a)), atol=1e-6)
+    assert hits(frozen) == (1, 1)
+
+
 def test_prefill_does_not_use_the_selection_cache(ctx, rng):
     cache, s, _, _ = filled(ctx, rng, 150)
     selector = tamis.Selector(cache, tamis.TokenSelect(20, 4, 16, chunk=16), q_heads=4)

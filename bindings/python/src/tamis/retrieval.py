@@ -188,11 +188,10 @@ class Selector:
         return o() if tl is None else (o(), result(tl, q))
 
     def retrieve(self, sequence: Sequence, q: ArrayLike, layer: int = 0, *, return_votes: bool = False) -> Any:
-        """The selection alone: the tokens :meth:`attend` would use for these c <= chunk queries, ascending int32 [n]; all of
-        them when the method would be dense.
+        """The selection alone: the tokens :meth:`attend` would select for these c <= chunk queries, ascending int32 [n]; all
+        of them when the method would be dense. Scored afresh: the selection cache is neither read nor written.
 
-        return_votes: also the score of each candidate token, float32 [N], NaN elsewhere; scores are computed afresh, without
-        the selection cache.
+        return_votes: also the score of each candidate token, float32 [N], NaN elsewhere.
         """
         name = self.cache._name_of(sequence)
         layer = int32(layer, "layer")
