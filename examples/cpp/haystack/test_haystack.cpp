@@ -65,7 +65,7 @@ nlohmann::json description() {
     merges.push_back({spell(left), spell(right)});
   }
   for (char c = 'a'; c <= 'z'; ++c)
-    for (char d = 'a'; d <= 'b'; ++d) vocabulary[spell(std::string(" word") + c + d)] = id++;
+    for (char d = 'a'; d <= 'c'; ++d) vocabulary[spell(std::string(" word") + c + d)] = id++;
   return {{"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges}}},
           {"added_tokens", {{{"id", 0}, {"content", "<s>"}}}},
           {"pre_tokenizer",

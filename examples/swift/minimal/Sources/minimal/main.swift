@@ -8,15 +8,22 @@ let tokens = 300, kvHeads = 2, qHeads = 4, dim = 32, needle = 137
 let group = qHeads / kvHeads
 
 /// Small, repeatable numbers in [-1, 1).
-var state: UInt32 = 1
-func noise() -> Float {
-  state = state &* 1_664_525 &+ 1_013_904_223
-  return Float(state >> 8) / 8_388_608 - 1
+struct Noise {
+  var state: UInt32 = 1
+  mutating func next() -> Float {
+    state = state &* 1_664_525 &+ 1_013_904_223
+    return Float(state >> 8) / 8_388_608 - 1
+  }
 }
-let k = (0..<kvHeads * tokens * dim).map { _ in noise() }
-let v = (0..<kvHeads * tokens * dim).map { _ in noise() }
+
+/// Where the row of a token begins in k and v, for the KV head that query head h reads.
+func row(_ h: Int, _ token: Int) -> Int { (h / group * tokens + token) * dim }
+
+var noise = Noise()
+let k: [Float] = (0..<kvHeads * tokens * dim).map { _ in noise.next() }
+let v: [Float] = (0..<kvHeads * tokens * dim).map { _ in noise.next() }
 // every query looks for the key of token `needle`
-let q = (0..<qHeads).flatMap { h in k[((h / group) * tokens + needle) * dim..<((h / group) * tokens + needle + 1) * dim] }
+let q: [Float] = (0..<qHeads).flatMap { h in k[row(h, needle)..<row(h, needle) + dim] }
 
 // A context (device, threads) and a cache on it, with one sequence.
 let cache = try KVCache(context: Context(), options: KVCacheOptions(kvHeads: kvHeads, headDim: dim))
@@ -38,11 +45,12 @@ for h in 0..<qHeads {
   var sum = 0.0
   var expected = [Double](repeating: 0, count: dim)
   for token in selected {
-    let row = ((h / group) * tokens + Int(token)) * dim
-    let logit = (0..<dim).reduce(0.0) { $0 + Double(q[h * dim + $1]) * Double(k[row + $1]) }
+    let at = row(h, Int(token))
+    var logit = 0.0
+    for d in 0..<dim { logit += Double(q[h * dim + d]) * Double(k[at + d]) }
     let p = exp(logit / Double(dim).squareRoot())
     sum += p
-    for d in 0..<dim { expected[d] += p * Double(v[row + d]) }
+    for d in 0..<dim { expected[d] += p * Double(v[at + d]) }
   }
   for d in 0..<dim { worst = max(worst, abs(Double(out[h * dim + d]) - expected[d] / sum)) }
 }
