@@ -40,7 +40,7 @@ parity: build ## against reference implementations, in an environment of its own
 
 install: deps ## library, headers, pkg-config and CMake files, command line: PREFIX=/usr/local DESTDIR=
 	@cmake/commit_header.sh
-	cmake -S . -B build/install -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DTAMIS_EXAMPLES=OFF -DTAMIS_CLI=ON
+	cmake -S . -B build/install -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DTAMIS_EXAMPLES=ON -DTAMIS_CLI=ON
 	cmake --build build/install
 	DESTDIR=$(DESTDIR) cmake --install build/install
 

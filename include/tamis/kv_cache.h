@@ -58,7 +58,7 @@ TAMIS_MUST_CHECK tamis_status tamis_kv_create(tamis_context *context, const tami
 /* Thread: per handle. */
 void tamis_kv_destroy(tamis_kv_cache *cache);
 
-/* The options in effect, as asked for and rounded. Errors: INVALID_ARGUMENT. Thread: any. */
+/* The options in effect: max_tokens rounded up to pages, rope.rotary_dims 0 replaced by head_dim. Errors: INVALID_ARGUMENT. Thread: any. */
 tamis_status tamis_kv_get_options(const tamis_kv_cache *cache, tamis_kv_options *options);
 
 /* --------------------------------------------------------------------------------------------- sequences */

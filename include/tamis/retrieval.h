@@ -107,10 +107,10 @@ TAMIS_MUST_CHECK tamis_status tamis_attend(tamis_selector *selector, tamis_seque
                                            const tamis_tensor *q, const tamis_tensor *out, const tamis_tensor *lse,
                                            tamis_retrieval_stats *stats);
 
-/* The selection alone: the list tamis_attend would use for these c <= chunk queries, ascending.
+/* The selection alone: the list tamis_attend would use for these c <= chunk queries if it had no cached selection, ascending.
  *   indices, capacity, n   receive the tokens; n their number. Every token 0 .. N-1 when the method would be dense.
- *   votes                  NULL, or room for N floats: the score of each candidate token, NaN elsewhere; scores are computed
- *                          afresh, without the selection cache
+ *   votes                  NULL, or room for N floats: the score of each candidate token, NaN elsewhere
+ * Scores are computed afresh, and the selection cache is neither read nor written.
  * Errors: as tamis_attend, BUFFER_TOO_SMALL (n says what is needed). Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_retrieve(tamis_selector *selector, tamis_sequence sequence, int32_t layer,
                                              const tamis_tensor *q, int32_t *indices, int64_t capacity, int64_t *n,

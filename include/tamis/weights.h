@@ -23,7 +23,8 @@ int64_t tamis_weights_count(const tamis_weights *weights);
 tamis_status tamis_weights_name(const tamis_weights *weights, int64_t i, char *buffer, size_t capacity, size_t *needed);
 
 /* A read-only view of a tensor by name: f32, f16, bf16, i8 and i32 as they are, row-major. Writing through it is a fault.
- * Errors: INVALID_ARGUMENT, NOT_FOUND, UNSUPPORTED (another dtype, or more than TAMIS_MAX_DIMS dimensions). Thread: any. */
+ * Errors: INVALID_ARGUMENT, NOT_FOUND, UNSUPPORTED (another dtype, more than TAMIS_MAX_DIMS dimensions, or
+ * data not aligned to its element). Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_weights_get(const tamis_weights *weights, const char *name, tamis_tensor *out);
 
 #ifdef __cplusplus
