@@ -23,7 +23,7 @@ def machine(options, ceilings, ctx) -> dict:
     return {
         "commit": info.get("commit"), "version": info["version"], "isa": info["isa"]["active"], "device": ctx.device_name,
         "cpu": cpu_name(), "threads": options.threads, "torch": torch.__version__, "numpy": numpy.__version__,
-        "python": platform.python_version(), "quick": options.quick, "command": " ".join(["python", *map(str, sys.argv)]),
+        "python": platform.python_version(), "quick": options.quick, "command": " ".join(["Benchmarks/run.sh", *sys.argv[1:]]),
         "ceilings": asdict(ceilings),
     }
 
