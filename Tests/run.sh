@@ -2,6 +2,7 @@
 # Every test of the project, one suite after another; the closing line is `N passed, N failed`.
 #   Tests/run.sh [suite..]     suites: swift isa c emulated abi cmake cpp python examples fuzz
 # A suite is a command that ends with a line of its own that says how many passed and failed. Logs: .build/test-logs/.
+{ # read whole before it runs: an edit of this file does not disturb a run
 set -u
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -84,7 +85,7 @@ if has swift; then suite swift swift test --skip-build; fi
 if has isa; then
   for level in $levels; do
     [ "$level" = "$top" ] && continue
-    suite "swift-$level" env TAMIS_ISA="$level" swift test --skip-build
+    suite "swift-$level" env TAMIS_ISA="$level" swift test --skip-build --filter 'TamisCoreTests|TamisDeviceTests'
     suite "c-$level" env TAMIS_ISA="$level" "$binaries/c"
   done
 fi
@@ -108,3 +109,5 @@ if has fuzz; then suite fuzz env FUZZ_SECONDS="${FUZZ_BRIEF_SECONDS:-4}" Fuzz/ru
 
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" = 0 ]
+exit
+}
