@@ -15,18 +15,18 @@ if [ "${1:-}" = brief ]; then
   folder=$(dirname "$library")
   out=$root/.build/tests
   mkdir -p "$out"
-  build() { ${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -g ${FUZZ_CFLAGS:-} -Iinclude "Fuzz/$1.c" Fuzz/driver.c -o "$out/fuzz-$1" -L"$folder" -ltamis -Wl,-rpath,"$folder"; }
+  build() { ${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -g -Iinclude "Fuzz/$1.c" Fuzz/driver.c -o "$out/fuzz-$1" -L"$folder" -ltamis -Wl,-rpath,"$folder" ${FUZZ_FLAGS:-}; }
   run() { timeout $((seconds + 60)) "$out/fuzz-$1" -seconds="$seconds"; }
 else
   out=$root/.build-fuzz
-  coverage=edge,trace-cmp,pc-table,inline-8bit-counters
-  swift build -c debug --sanitize=address -Xswiftc -sanitize-coverage=edge,trace-cmp -Xcc -fsanitize-coverage=$coverage \
+  coverage=edge,trace-cmp,inline-8bit-counters,pc-table
+  swift build -c debug --sanitize=address -Xswiftc -Xfrontend -Xswiftc -sanitize=fuzzer -Xcc -fsanitize-coverage=$coverage \
     --product tamis --scratch-path "$out" || exit 1
   folder=$out/debug
   build() { clang -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address -Iinclude "Fuzz/$1.c" -o "$out/$1" -L"$folder" -ltamis -Wl,-rpath,"$folder"; }
   run() {
     mkdir -p "$out/corpus/$1"
-    (cd "$out/corpus" && "$out/$1" -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=6000 -print_final_stats=1 "$1")
+    (cd "$out/corpus" && "$out/$1" -max_total_time="$seconds" -max_len=4096 -len_control=0 -timeout=20 -rss_limit_mb=6000 -print_final_stats=1 "$1")
   }
 fi
 for target in $targets; do

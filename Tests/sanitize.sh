@@ -19,13 +19,19 @@ try() { # name, command..
 cmake/commit_header.sh
 swift build --sanitize=$kind --product tamis --scratch-path $scratch || exit 1
 folder=$root/$scratch/debug
+ln -sf libtamis.so "$folder/libtamis.so.0"
+flags="-fsanitize=$kind"
+if [ $kind = thread ]; then # the toolchain's runtime for ThreadSanitizer knows libdispatch
+  runtime=$(swiftc -print-target-info | sed -n 's/.*"runtimeResourcePath": "\(.*\)".*/\1/p')/linux
+  flags="$flags -L$runtime -ldispatch -lBlocksRuntime -Wl,-rpath,$runtime"
+fi
 build_c() {
-  clang -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=$kind -Iinclude Tests/c/*.c -o "$folder/c-tests" -L"$folder" -ltamis \
-    -Wl,-rpath,"$folder" -lm -lpthread
+  clang -std=c11 -D_GNU_SOURCE -O1 -g -Iinclude Tests/c/*.c -o "$folder/c-tests" -L"$folder" -ltamis \
+    -Wl,-rpath,"$folder" -lm -lpthread $flags
 }
 try "C tests build" build_c
 try "C tests" "$folder/c-tests"
-try "fuzz" env CC=clang FUZZ_CFLAGS=-fsanitize=$kind FUZZ_SECONDS="${FUZZ_BRIEF_SECONDS:-10}" Fuzz/run.sh brief "$folder/libtamis.so"
+try "fuzz" env CC=clang FUZZ_FLAGS="$flags" FUZZ_SECONDS="${FUZZ_BRIEF_SECONDS:-10}" Fuzz/run.sh brief "$folder/libtamis.so"
 try "Swift tests" swift test --sanitize=$kind --scratch-path $scratch
 echo "$kind: $passed passed, $failed failed"
 [ "$failed" = 0 ]
