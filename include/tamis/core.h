@@ -60,7 +60,7 @@ const char *tamis_last_error(void);
 
 /* Called now and then by work that can take longer than a second, from the calling thread, with the share done in [0, 1].
  * Return non-zero to go on, 0 to cancel: the call then returns TAMIS_ERR_CANCELLED and leaves outputs undefined but the
- * handles as they were. */
+ * handles as they were. A callback runs with the context locked: it must not call the library on the same context. */
 typedef int32_t (*tamis_progress_fn)(double done, void *user);
 
 /* ------------------------------------------------------------------------------------------------ version */
@@ -101,7 +101,7 @@ size_t tamis_dtype_size(tamis_dtype dtype);
 #define TAMIS_MAX_DIMS 6
 
 /* A view of memory that the caller owns: element (i0, .., in-1) lies at data + sum(i_k * stride[k]) elements.
- * Strides are in elements, may be 0 or negative for inputs; outputs must not overlap themselves. `data` must be aligned to
+ * Strides are in elements, may be 0 or negative for inputs and are positive for outputs. Overlap is judged by address range. `data` must be aligned to
  * its element size, and every dimension at least 1. For TAMIS_I8, `scale` holds one f32 per row (a row is the last dimension, which must then have
  * stride 1): the scale of row (i0, .., in-2) is scale[sum(i_k * scale_stride[k])]. NULL scale means 1.
  * Tensors are host memory in this version; OpenCL contexts copy them in and out. */
@@ -151,8 +151,8 @@ typedef struct tamis_context tamis_context;
  * OUT_OF_MEMORY. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_context_create(const tamis_context_options *options, tamis_context **out);
 
-/* Worker threads end before this returns. Caches and selectors made from the context stay usable: they keep what they
- * need alive. Thread: per handle. */
+/* Worker threads end before this returns, unless caches or selectors made from the context still live: those stay usable and
+ * keep the context's threads until the last of them is destroyed. Thread: per handle. */
 void tamis_context_destroy(tamis_context *context);
 
 /* Number of threads in effect (0 = all cores is resolved here). 0 when context is NULL. Thread: any. */
