@@ -101,9 +101,10 @@ size_t tamis_dtype_size(tamis_dtype dtype);
 #define TAMIS_MAX_DIMS 6
 
 /* A view of memory that the caller owns: element (i0, .., in-1) lies at data + sum(i_k * stride[k]) elements.
- * Strides are in elements, may be 0 or negative for inputs and are positive for outputs. Overlap is judged by address range. `data` must be aligned to
- * its element size, and every dimension at least 1. For TAMIS_I8, `scale` holds one f32 per row (a row is the last dimension, which must then have
- * stride 1): the scale of row (i0, .., in-2) is scale[sum(i_k * scale_stride[k])]. NULL scale means 1.
+ * Strides are in elements, may be 0 or negative for inputs and are positive for outputs. Overlap is judged by address range.
+ * `data` must be aligned to its element size, and every dimension at least 1. For TAMIS_I8, `scale` holds one f32 per row (a
+ * row is the last dimension, which must then have stride 1): the scale of row (i0, .., in-2) is
+ * scale[sum(i_k * scale_stride[k])]. NULL scale means 1.
  * Tensors are host memory in this version; OpenCL contexts copy them in and out. */
 typedef struct tamis_tensor {
   void *data;
