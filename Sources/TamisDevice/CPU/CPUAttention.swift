@@ -64,6 +64,7 @@ extension CPUBackend {
     let c = queries.count
     let d = list.headDim
     if c == 0 || queries.q.shape[0] == 0 { return }
+    levelScratch()
     let group = queries.group
     let tiled = tiles && c > 1 && c * group >= TiledAttention.lanes / 2
     let plan = SplitAttention.plan(count: list.count, c: c, group: group, kvHeads: queries.kvHeads)
