@@ -28,12 +28,11 @@ enum Engine: CaseIterable {
   /// Loading a device's programs takes longer than most tests, and a backend serves one call at a time: so each thread has one,
   /// as a test runs on one thread from its start to its end.
   private static func device() throws -> any Backend {
-    try devices.withLock { devices in
-      if let device = devices[UInt(pthread_self())] { return device }
-      let device = Device(backend: try OpenCLBackend(index: 0))
-      devices[UInt(pthread_self())] = device
-      return device
-    }.backend
+    let thread = UInt(pthread_self())
+    if let known = devices.withLock({ $0[thread] }) { return known.backend }
+    let made = Device(backend: try OpenCLBackend(index: 0))
+    devices.withLock { $0[thread] = made }
+    return made.backend
   }
 }
 
