@@ -1,15 +1,38 @@
+import Synchronization
 import Tamis
 
-/// What a test of the domain runs on: the plain loops, and the CPU backend with the same assertions.
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// What a test of the domain runs on: the plain loops, the CPU backend, and the first OpenCL device where there is one, with the
+/// same assertions.
 enum Engine: CaseIterable {
   case reference
   case cpu
+  case openCL
+
+  static let allCases: [Engine] = (try? device()) == nil ? [.reference, .cpu] : [.reference, .cpu, .openCL]
 
   func backend() throws -> any Backend {
     switch self {
     case .reference: ReferenceBackend()
     case .cpu: try CPUBackend(threads: 2)
+    case .openCL: try Self.device()
     }
+  }
+
+  private struct Device: @unchecked Sendable { let backend: OpenCLBackend }
+  private static let devices = Mutex<[UInt: Device]>([:])
+
+  /// Loading a device's programs takes longer than most tests, and a backend serves one call at a time: so each thread has one,
+  /// as a test runs on one thread from its start to its end.
+  private static func device() throws -> any Backend {
+    let thread = UInt(pthread_self())
+    if let known = devices.withLock({ $0[thread] }) { return known.backend }
+    let made = Device(backend: try OpenCLBackend(index: 0))
+    devices.withLock { $0[thread] = made }
+    return made.backend
   }
 }
 

@@ -10,13 +10,14 @@ import Glibc
 /// splitmix64 -> uniform in [-1, 1).
 struct Random {
   var state: UInt64
-  mutating func next() -> Float {
+  mutating func bits() -> UInt64 {
     state &+= 0x9e37_79b9_7f4a_7c15
     var z = state
     z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
     z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return Float(Int64(bitPattern: z ^ (z >> 31)) >> 40) * 0x1p-23
+    return z ^ (z >> 31)
   }
+  mutating func next() -> Float { Float(Int64(bitPattern: bits()) >> 40) * 0x1p-23 }
   mutating func fill(_ n: Int) -> [Float] { (0..<n).map { _ in next() } }
 }
 

@@ -107,7 +107,7 @@ func attention(
   var z: [Double] = []
   var seen: [Int] = []
   for t in keys.indices where legal[t] {
-    var s = Double(rule.scale) * zip(q, keys[t]).reduce(0) { $0 + $1.0 * $1.1 }
+    var s = Double(rule.scale) * dot(q, keys[t])
     if rule.softcap != 0 { s = Double(rule.softcap) * tanh(s / Double(rule.softcap)) }
     if let bias, bias.0 == t { s += bias.1 }
     z.append(s)
@@ -118,6 +118,34 @@ func attention(
   let m = z.reduce(-Double.infinity) { $1.isNaN || $0.isNaN ? .nan : max($0, $1) }
   let p = z.map { exp($0 - m) }
   let l = p.reduce(0, +)
-  for (j, t) in seen.enumerated() { for i in o.indices { o[i] += p[j] / l * values[t][i] } }
+  for (j, t) in seen.enumerated() { add(values[t], times: p[j] / l, to: &o) }
   return (o, m + log(l))
+}
+
+// Pointers and while: these two are where a debug build of the tests spends its time.
+
+func dot(_ a: [Double], _ b: [Double]) -> Double {
+  a.withUnsafeBufferPointer { a in
+    b.withUnsafeBufferPointer { b in
+      var sum = 0.0
+      var i = 0
+      while i < a.count {
+        sum += a[i] * b[i]
+        i += 1
+      }
+      return sum
+    }
+  }
+}
+
+func add(_ x: [Double], times a: Double, to y: inout [Double]) {
+  x.withUnsafeBufferPointer { x in
+    y.withUnsafeMutableBufferPointer { y in
+      var i = 0
+      while i < y.count {
+        y[i] += a * x[i]
+        i += 1
+      }
+    }
+  }
 }

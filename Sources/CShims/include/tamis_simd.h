@@ -233,7 +233,7 @@ TS_INLINE void ts_sincos8(double position, const double *_Nonnull frequency, int
   r = r * y + 1.0 / 24.0;
   r = r * y - 0.5;
   ts_d8 cosine = r * y + 1.0;
-  ts_l8 swap = (quadrant & 1) != 0;
+  ts_l8 swap = (ts_l8)((quadrant & 1) != 0);
   ts_d8 u = (ts_d8)((swap & (ts_l8)cosine) | (~swap & (ts_l8)sine));
   ts_d8 v = (ts_d8)((swap & (ts_l8)sine) | (~swap & (ts_l8)cosine));
   u = (ts_d8)((ts_l8)u ^ ((quadrant & 2) << 62));

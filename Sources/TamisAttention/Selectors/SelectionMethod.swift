@@ -11,7 +11,7 @@ protocol SelectionMethod: Sendable {
   var scores: Bool { get }
 
   /// The query q' that scores for a whole chunk, [qHeads][headDim].
-  func query(of chunk: ChunkQueries, rotation: inout Rotation, _ options: SelectorOptions, into query: UnsafeMutablePointer<Float>)
+  func query(of chunk: ChunkQueries, rotation: ScoringRotation, _ options: SelectorOptions, into query: UnsafeMutablePointer<Float>)
 
   /// Scores of the candidates.
   func score(
@@ -23,7 +23,7 @@ protocol SelectionMethod: Sendable {
 extension SelectionMethod {
   var scores: Bool { false }
   func query(
-    of chunk: ChunkQueries, rotation: inout Rotation, _ options: SelectorOptions, into query: UnsafeMutablePointer<Float>
+    of chunk: ChunkQueries, rotation: ScoringRotation, _ options: SelectorOptions, into query: UnsafeMutablePointer<Float>
   ) {}
   func score(
     _ query: UnsafePointer<Float>, over keys: CachedKeys, candidates: Range<Int>, _ options: SelectorOptions,

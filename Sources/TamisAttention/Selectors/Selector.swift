@@ -17,7 +17,7 @@ public final class Selector: @unchecked Sendable {
   private let scores: any TokenScores
   private let selection: any TokenSelection
   private var selections = SelectionCache()
-  private var rotation: Rotation
+  private let rotation: ScoringRotation
   /// q' [qHeads][headDim], and room to convert one row of q.
   private let query: UnsafeMutablePointer<Float>
   private let room: UnsafeMutablePointer<Float>
@@ -35,9 +35,9 @@ public final class Selector: @unchecked Sendable {
     backend = cache.context.backend
     scores = backend.makeScores()
     selection = backend.makeSelection()
-    rotation = Rotation(cache.options.rope, first: options.recent)
+    rotation = ScoringRotation(cache.options.rope, first: options.recent)
     query = .allocate(capacity: options.qHeads * cache.options.headDim)
-    room = .allocate(capacity: 2 * cache.options.headDim)
+    room = .allocate(capacity: cache.options.headDim)
     bias = options.keyZeroBias.map { values in
       let copy = UnsafeMutablePointer<Float>.allocate(capacity: values.count)
       for (i, value) in values.enumerated() { copy[i] = value }
@@ -110,7 +110,7 @@ public final class Selector: @unchecked Sendable {
     }
     var tokens = AttendedTokens(sinks: budget.sinks, selected: nil, recent: n - budget.recent..<n)
     if method.scores && budget.topK > 0 {
-      method.query(of: ChunkQueries(q, room: room), rotation: &rotation, options, into: query)
+      method.query(of: ChunkQueries(q, room: room), rotation: rotation, options, into: query)
       if let entry, entry.serves(query, threshold: options.similarity) {
         tokens.selected = entry.selection
         stats.cacheHits += 1
@@ -172,7 +172,7 @@ public final class Selector: @unchecked Sendable {
       if picks > 0 && (indices != nil || votes != nil) {
         let keys = CachedKeys(store: cache.store, layer: layer, pages: UnsafePointer(sequence.pages), count: n)
         var unused = RetrievalStats()
-        method.query(of: ChunkQueries(q, room: room), rotation: &rotation, options, into: query)
+        method.query(of: ChunkQueries(q, room: room), rotation: rotation, options, into: query)
         try select(budget!, over: keys, into: selection, &unused)
         if let base = votes?.baseAddress { try scores.read(into: base + scores.candidates.lowerBound) }
       }

@@ -1,3 +1,4 @@
+import CShims
 import TamisCore
 import TamisDevice
 
@@ -15,17 +16,19 @@ struct TokenSelect: SelectionMethod {
   var scores: Bool { true }
 
   func query(
-    of chunk: ChunkQueries, rotation: inout Rotation, _ options: SelectorOptions, into query: UnsafeMutablePointer<Float>
+    of chunk: ChunkQueries, rotation: ScoringRotation, _ options: SelectorOptions, into query: UnsafeMutablePointer<Float>
   ) {
-    rotation.reserve(chunk.count)
+    let kernels = Kernels.active
     let d = chunk.headDim
-    let share = 1 / Float(chunk.count)
-    for h in 0..<chunk.heads {
-      let mean = query + h * d
-      mean.update(repeating: 0, count: d)
-      for t in 0..<chunk.count { rotation.add(chunk.row(h, t), place: t, to: mean, d) }
-      for i in 0..<d { mean[i] *= share }
+    query.update(repeating: 0, count: chunk.heads * d)
+    for t in 0..<chunk.count {
+      for h in 0..<chunk.heads {
+        let row = chunk.row(h, t)
+        rotation.turn(row, place: t, d)
+        kernels.pointee.add_scaled(query + h * d, row, d, 1)
+      }
     }
+    kernels.pointee.scale_by(query, chunk.heads * d, 1 / Float(chunk.count))
   }
 
   func score(

@@ -64,6 +64,7 @@ extension CPUBackend {
     let c = queries.count
     let d = list.headDim
     if c == 0 || queries.q.shape[0] == 0 { return }
+    levelScratch()
     let group = queries.group
     let tiled = tiles && c > 1 && c * group >= TiledAttention.lanes / 2
     let plan = SplitAttention.plan(count: list.count, c: c, group: group, kvHeads: queries.kvHeads)
@@ -107,6 +108,8 @@ extension CPUBackend {
     let work = SplitAttention(
       rows: rows, rotation: rotation, rule: rule, q: queries.q, out: queries.out, lse: queries.lse, group: group, c: c,
       firstPosition: queries.position, low: low, high: high, table: kernels, kernels: RowKernels(kernels, rows.dtype),
+      // A level without products of bf16 pairs widens by itself.
+      widensKeys: queries.f32Products && rows.dtype == .bf16 && kernels.pointee.prefill.scores_bf16 != nil,
       queriesPerTask: plan.queriesPerTask, queryGroups: plan.queryGroups, part: plan.part, parts: plan.parts,
       partial: partialCount == 0 ? nil : shared.take(Float.self, partialCount))
     if progress == nil {

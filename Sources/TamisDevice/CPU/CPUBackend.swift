@@ -19,6 +19,14 @@ public final class CPUBackend: Backend {
     workers = (0..<pool.count).map { _ in Scratch() }
   }
 
+  /// Gives every worker as much scratch as any has needed so far. Which worker takes which task is chance: without this, one
+  /// that first takes a large task in the middle of a text would allocate there.
+  func levelScratch() {
+    var most = 0
+    for worker in workers { most = max(most, worker.capacity) }
+    for worker in workers { worker.reset(reserving: most) }
+  }
+
   public var name: String { "CPU \(level.name)" }
   public var threads: Int { pool.count }
 

@@ -26,6 +26,8 @@ struct SplitAttention {
   let high: UnsafePointer<Int>
   let table: UnsafePointer<tk_table>
   let kernels: RowKernels
+  /// Keys are widened to f32 before the products, which else would round queries to the keys' dtype.
+  let widensKeys: Bool
 
   /// Queries (of one head) per task.
   let queriesPerTask: Int
@@ -149,13 +151,16 @@ struct SplitAttention {
     withUnsafePointer(to: rows.valueRows(block, head: head)) { values in
       keys.ahead = values
       keys.ahead_count = block.count
-      if rotation.half == 0 {
+      if rotation.half == 0 && !widensKeys {
         withUnsafePointer(to: state.q) { kernels.dot(&keys, block.count, $0, state.z, Self.stride) }
       } else {
         kernels.gather(&keys, block.count, Int32(d), state.keys)
       }
     }
-    if rotation.half == 0 { return }
+    if rotation.half == 0 {
+      if widensKeys { dot(state.q, block.count, state) }
+      return
+    }
     let natural = rule.positions == .natural
     var start = natural ? rows.token(at: place) : place
     if natural && block.isSelected {
@@ -171,8 +176,14 @@ struct SplitAttention {
       table.pointee.angles(Double(firstPosition + first + i - start), rotation.frequency, rotation.half, state.cos, state.sin)
       rotation.turn(state.turned.f32! + i * group * d, group, d, state.cos, state.sin, stride: 0, table)
     }
-    var turnedKeys = tk_rows(base: state.keys, rows: nil, stride: d, scale: nil, scale_stride: 0, ahead: nil, ahead_count: 0)
-    withUnsafePointer(to: state.turned) { table.pointee.dot_f32(&turnedKeys, block.count, $0, state.z, Self.stride) }
+    dot(state.turned, block.count, state)
+  }
+
+  /// z = q . k of the first n gathered keys.
+  private func dot(_ queries: tk_queries, _ n: Int, _ state: State) {
+    var keys = tk_rows(
+      base: state.keys, rows: nil, stride: rows.headDim, scale: nil, scale_stride: 0, ahead: nil, ahead_count: 0)
+    withUnsafePointer(to: queries) { table.pointee.dot_f32(&keys, n, $0, state.z, Self.stride) }
   }
 
   /// Softmax and p.V of a block. Where some query may not see all of it, each query gets its own range, so that a value no

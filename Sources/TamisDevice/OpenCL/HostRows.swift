@@ -39,46 +39,15 @@ enum HostRows {
   static func packFloats(_ view: TensorView, to floats: UnsafeMutablePointer<Float>) {
     let n = view.shape[1], d = view.shape[2]
     for h in 0..<view.shape[0] {
-      for t in 0..<n {
-        let to = floats + (h * n + t) * d
-        if view.stride[2] == 1 {
-          convert(view.row(h, t), view.dtype, to: to, d)
-        } else {
-          let from = view.row(h, t)
-          for i in 0..<d { convert(from + i * view.stride[2] * view.dtype.size, view.dtype, to: to + i, 1) }
-        }
-      }
+      for t in 0..<n { view.loadRow(h, t, to: floats + (h * n + t) * d, Kernels.active) }
     }
   }
 
   /// Writes packed f32 rows [heads][count][d] to rows [start, start + count) of an f32, f16 or bf16 view.
   static func unpack(_ floats: UnsafePointer<Float>, to view: TensorView, at start: Int, count: Int) {
-    let d = view.shape[2], size = view.dtype.size
+    let d = view.shape[2]
     for h in 0..<view.shape[0] {
-      for t in 0..<count {
-        let from = floats + (h * count + t) * d, to = view.row(h, start + t)
-        if view.stride[2] == 1 {
-          convert(from, to: to, view.dtype, d)
-        } else {
-          for i in 0..<d { convert(from + i, to: to + i * view.stride[2] * size, view.dtype, 1) }
-        }
-      }
-    }
-  }
-
-  static func convert(_ from: UnsafeRawPointer, _ dtype: DType, to: UnsafeMutablePointer<Float>, _ n: Int) {
-    switch dtype {
-    case .f16: Kernels.active.pointee.f16_to_f32(from.assumingMemoryBound(to: UInt16.self), to, n)
-    case .bf16: Kernels.active.pointee.bf16_to_f32(from.assumingMemoryBound(to: UInt16.self), to, n)
-    case .f32, .i8, .i32: UnsafeMutableRawPointer(to).copyMemory(from: from, byteCount: n * 4)
-    }
-  }
-
-  static func convert(_ from: UnsafePointer<Float>, to: UnsafeMutableRawPointer, _ dtype: DType, _ n: Int) {
-    switch dtype {
-    case .f16: Kernels.active.pointee.f32_to_f16(from, to.assumingMemoryBound(to: UInt16.self), n)
-    case .bf16: Kernels.active.pointee.f32_to_bf16(from, to.assumingMemoryBound(to: UInt16.self), n)
-    case .f32, .i8, .i32: to.copyMemory(from: from, byteCount: n * 4)
+      for t in 0..<count { view.storeRow(h, start + t, from: floats + (h * count + t) * d, Kernels.active) }
     }
   }
 }

@@ -177,7 +177,7 @@ public final class OpenCLStore: KVStore {
         for i in 0..<d { floats[row * d + i] = Float(bytes[row * d + i]) * scales[row] }
       }
     } else {
-      HostRows.convert(raw, layout.dtype, to: floats, rows * d)
+      TensorRows.load(raw, layout.dtype, stride: 1, scale: 1, count: rows * d, to: floats, Kernels.active)
     }
     HostRows.unpack(floats, to: view, at: start, count: count)
   }
