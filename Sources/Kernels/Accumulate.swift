@@ -8,7 +8,7 @@ import CShims
   let r = rows.pointee
   var g = 0
   #if ISA_V4 || ISA_V4X
-  while g &+ 4 <= count {
+  while kind != 3 && g &+ 4 <= count {
     accumulate4(kind, r, n, p + g &* ps, ps, d, o + g &* d)
     g &+= 4
   }
@@ -31,6 +31,64 @@ import CShims
   let o2 = o1 + d
   let o3 = o2 + d
   var c = 0
+  // A whole row of 128: 32 sums in registers, memory read in order.
+  while c &+ 8 &* lanes <= d {
+    var a00 = ts_load_f32(o + (c &+ 0 &* lanes)), a01 = ts_load_f32(o + (c &+ 1 &* lanes)), a02 = ts_load_f32(o + (c &+ 2 &* lanes)), a03 = ts_load_f32(o + (c &+ 3 &* lanes))
+    var a04 = ts_load_f32(o + (c &+ 4 &* lanes)), a05 = ts_load_f32(o + (c &+ 5 &* lanes)), a06 = ts_load_f32(o + (c &+ 6 &* lanes)), a07 = ts_load_f32(o + (c &+ 7 &* lanes))
+    var a10 = ts_load_f32(o1 + (c &+ 0 &* lanes)), a11 = ts_load_f32(o1 + (c &+ 1 &* lanes)), a12 = ts_load_f32(o1 + (c &+ 2 &* lanes)), a13 = ts_load_f32(o1 + (c &+ 3 &* lanes))
+    var a14 = ts_load_f32(o1 + (c &+ 4 &* lanes)), a15 = ts_load_f32(o1 + (c &+ 5 &* lanes)), a16 = ts_load_f32(o1 + (c &+ 6 &* lanes)), a17 = ts_load_f32(o1 + (c &+ 7 &* lanes))
+    var a20 = ts_load_f32(o2 + (c &+ 0 &* lanes)), a21 = ts_load_f32(o2 + (c &+ 1 &* lanes)), a22 = ts_load_f32(o2 + (c &+ 2 &* lanes)), a23 = ts_load_f32(o2 + (c &+ 3 &* lanes))
+    var a24 = ts_load_f32(o2 + (c &+ 4 &* lanes)), a25 = ts_load_f32(o2 + (c &+ 5 &* lanes)), a26 = ts_load_f32(o2 + (c &+ 6 &* lanes)), a27 = ts_load_f32(o2 + (c &+ 7 &* lanes))
+    var a30 = ts_load_f32(o3 + (c &+ 0 &* lanes)), a31 = ts_load_f32(o3 + (c &+ 1 &* lanes)), a32 = ts_load_f32(o3 + (c &+ 2 &* lanes)), a33 = ts_load_f32(o3 + (c &+ 3 &* lanes))
+    var a34 = ts_load_f32(o3 + (c &+ 4 &* lanes)), a35 = ts_load_f32(o3 + (c &+ 5 &* lanes)), a36 = ts_load_f32(o3 + (c &+ 6 &* lanes)), a37 = ts_load_f32(o3 + (c &+ 7 &* lanes))
+    var t = 0
+    while t < n {
+      let v = rowAddress(kind, r, t)
+      let next = r.ahead != nil ? aheadRow(kind, r, t) + c &* elementSize(kind) : nil
+      accumulateStep(kind, &a00, &a10, &a20, &a30, v, c &+ 0 &* lanes, p + t, p1 + t, p2 + t, p3 + t, next, 0)
+      accumulateStep(kind, &a01, &a11, &a21, &a31, v, c &+ 1 &* lanes, p + t, p1 + t, p2 + t, p3 + t, next, 1)
+      accumulateStep(kind, &a02, &a12, &a22, &a32, v, c &+ 2 &* lanes, p + t, p1 + t, p2 + t, p3 + t, next, 2)
+      accumulateStep(kind, &a03, &a13, &a23, &a33, v, c &+ 3 &* lanes, p + t, p1 + t, p2 + t, p3 + t, next, 3)
+      accumulateStep(kind, &a04, &a14, &a24, &a34, v, c &+ 4 &* lanes, p + t, p1 + t, p2 + t, p3 + t, next, 4)
+      accumulateStep(kind, &a05, &a15, &a25, &a35, v, c &+ 5 &* lanes, p + t, p1 + t, p2 + t, p3 + t, next, 5)
+      accumulateStep(kind, &a06, &a16, &a26, &a36, v, c &+ 6 &* lanes, p + t, p1 + t, p2 + t, p3 + t, next, 6)
+      accumulateStep(kind, &a07, &a17, &a27, &a37, v, c &+ 7 &* lanes, p + t, p1 + t, p2 + t, p3 + t, next, 7)
+      t &+= 1
+    }
+    ts_store_f32(o + (c &+ 0 &* lanes), a00)
+    ts_store_f32(o + (c &+ 1 &* lanes), a01)
+    ts_store_f32(o + (c &+ 2 &* lanes), a02)
+    ts_store_f32(o + (c &+ 3 &* lanes), a03)
+    ts_store_f32(o + (c &+ 4 &* lanes), a04)
+    ts_store_f32(o + (c &+ 5 &* lanes), a05)
+    ts_store_f32(o + (c &+ 6 &* lanes), a06)
+    ts_store_f32(o + (c &+ 7 &* lanes), a07)
+    ts_store_f32(o1 + (c &+ 0 &* lanes), a10)
+    ts_store_f32(o1 + (c &+ 1 &* lanes), a11)
+    ts_store_f32(o1 + (c &+ 2 &* lanes), a12)
+    ts_store_f32(o1 + (c &+ 3 &* lanes), a13)
+    ts_store_f32(o1 + (c &+ 4 &* lanes), a14)
+    ts_store_f32(o1 + (c &+ 5 &* lanes), a15)
+    ts_store_f32(o1 + (c &+ 6 &* lanes), a16)
+    ts_store_f32(o1 + (c &+ 7 &* lanes), a17)
+    ts_store_f32(o2 + (c &+ 0 &* lanes), a20)
+    ts_store_f32(o2 + (c &+ 1 &* lanes), a21)
+    ts_store_f32(o2 + (c &+ 2 &* lanes), a22)
+    ts_store_f32(o2 + (c &+ 3 &* lanes), a23)
+    ts_store_f32(o2 + (c &+ 4 &* lanes), a24)
+    ts_store_f32(o2 + (c &+ 5 &* lanes), a25)
+    ts_store_f32(o2 + (c &+ 6 &* lanes), a26)
+    ts_store_f32(o2 + (c &+ 7 &* lanes), a27)
+    ts_store_f32(o3 + (c &+ 0 &* lanes), a30)
+    ts_store_f32(o3 + (c &+ 1 &* lanes), a31)
+    ts_store_f32(o3 + (c &+ 2 &* lanes), a32)
+    ts_store_f32(o3 + (c &+ 3 &* lanes), a33)
+    ts_store_f32(o3 + (c &+ 4 &* lanes), a34)
+    ts_store_f32(o3 + (c &+ 5 &* lanes), a35)
+    ts_store_f32(o3 + (c &+ 6 &* lanes), a36)
+    ts_store_f32(o3 + (c &+ 7 &* lanes), a37)
+    c &+= 8 &* lanes
+  }
   while c &+ 4 &* lanes <= d {
     let c1 = c &+ lanes
     let c2 = c &+ 2 &* lanes
@@ -92,6 +150,19 @@ import CShims
   accumulateColumns(kind, r, n, p1, d, o1, c)
   accumulateColumns(kind, r, n, p2, d, o2, c)
   accumulateColumns(kind, r, n, p3, d, o3, c)
+}
+
+@inline(__always) func accumulateStep(
+  _ kind: Int, _ a0: inout F, _ a1: inout F, _ a2: inout F, _ a3: inout F, _ v: UnsafeRawPointer, _ c: Int,
+  _ p0: UnsafePointer<Float>, _ p1: UnsafePointer<Float>, _ p2: UnsafePointer<Float>, _ p3: UnsafePointer<Float>,
+  _ next: UnsafeRawPointer?, _ j: Int
+) {
+  if let next, j &* lanes &* elementSize(kind) % 64 == 0 { ts_prefetch(next + j &* lanes &* elementSize(kind)) }
+  let x = load(kind, v, c)
+  a0 = ts_fma_weight(a0, x, p0)
+  a1 = ts_fma_weight(a1, x, p1)
+  a2 = ts_fma_weight(a2, x, p2)
+  a3 = ts_fma_weight(a3, x, p3)
 }
 #endif
 

@@ -13,13 +13,15 @@ import CShims
     let k1 = rowAddress(kind, r, t &+ 1)
     let k2 = rowAddress(kind, r, t &+ 2)
     let k3 = rowAddress(kind, r, t &+ 3)
-    prefetchAhead(kind, r, t, d)
     var g = 0
     #if ISA_V4 || ISA_V4X
     while g &+ 4 <= count {
-      dot4x4(kind, k0, k1, k2, k3, q + g &* d &* 4, d, z + (g &* zs &+ t), zs)
+      dot4x4(kind, k0, k1, k2, k3, r, t, q + g &* d &* 4, d, g == 0 && r.ahead != nil, z + (g &* zs &+ t), zs)
       g &+= 4
     }
+    if count < 4 { prefetchAhead(kind, r, t, d) }
+    #else
+    prefetchAhead(kind, r, t, d)
     #endif
     while g &+ 2 <= count {
       dot4x2(kind, k0, k1, k2, k3, q + g &* d &* 4, d, z + (g &* zs &+ t), zs)
@@ -162,77 +164,46 @@ import CShims
 }
 
 #if ISA_V4 || ISA_V4X
+/// Four rows against four queries, one row after the other: memory is read in the order in which it lies, which the hardware's
+/// prefetcher follows and four rows abreast would not (docs/decisions.md). The queries are operands in the first-level cache.
 @inline(__always) func dot4x4(
   _ kind: Int, _ k0: UnsafeRawPointer, _ k1: UnsafeRawPointer, _ k2: UnsafeRawPointer, _ k3: UnsafeRawPointer,
-  _ q: UnsafeRawPointer, _ d: Int, _ z: Floats, _ zs: Int
+  _ r: tk_rows, _ t: Int, _ q: UnsafeRawPointer, _ d: Int, _ ahead: Bool, _ z: Floats, _ zs: Int
 ) {
-  let q1 = q + d &* 4
-  let q2 = q1 + d &* 4
-  let q3 = q2 + d &* 4
-  var a00 = ts_splat(0)
-  var a01 = a00, a02 = a00, a03 = a00
-  var a10 = a00, a11 = a00, a12 = a00, a13 = a00
-  var a20 = a00, a21 = a00, a22 = a00, a23 = a00
-  var a30 = a00, a31 = a00, a32 = a00, a33 = a00
-  var i = 0
-  while i &+ lanes <= d {
-    let x0 = load(0, q, i)
-    let x1 = load(0, q1, i)
-    let x2 = load(0, q2, i)
-    let x3 = load(0, q3, i)
-    let v0 = load(kind, k0, i)
-    a00 = ts_fma(a00, v0, x0)
-    a01 = ts_fma(a01, v0, x1)
-    a02 = ts_fma(a02, v0, x2)
-    a03 = ts_fma(a03, v0, x3)
-    let v1 = load(kind, k1, i)
-    a10 = ts_fma(a10, v1, x0)
-    a11 = ts_fma(a11, v1, x1)
-    a12 = ts_fma(a12, v1, x2)
-    a13 = ts_fma(a13, v1, x3)
-    let v2 = load(kind, k2, i)
-    a20 = ts_fma(a20, v2, x0)
-    a21 = ts_fma(a21, v2, x1)
-    a22 = ts_fma(a22, v2, x2)
-    a23 = ts_fma(a23, v2, x3)
-    let v3 = load(kind, k3, i)
-    a30 = ts_fma(a30, v3, x0)
-    a31 = ts_fma(a31, v3, x1)
-    a32 = ts_fma(a32, v3, x2)
-    a33 = ts_fma(a33, v3, x3)
-    i &+= lanes
-  }
-  if i < d {
-    let x0 = loadHalf(0, q, i)
-    let x1 = loadHalf(0, q1, i)
-    let x2 = loadHalf(0, q2, i)
-    let x3 = loadHalf(0, q3, i)
-    let v0 = loadHalf(kind, k0, i)
-    a00 = ts_fma(a00, v0, x0)
-    a01 = ts_fma(a01, v0, x1)
-    a02 = ts_fma(a02, v0, x2)
-    a03 = ts_fma(a03, v0, x3)
-    let v1 = loadHalf(kind, k1, i)
-    a10 = ts_fma(a10, v1, x0)
-    a11 = ts_fma(a11, v1, x1)
-    a12 = ts_fma(a12, v1, x2)
-    a13 = ts_fma(a13, v1, x3)
-    let v2 = loadHalf(kind, k2, i)
-    a20 = ts_fma(a20, v2, x0)
-    a21 = ts_fma(a21, v2, x1)
-    a22 = ts_fma(a22, v2, x2)
-    a23 = ts_fma(a23, v2, x3)
-    let v3 = loadHalf(kind, k3, i)
-    a30 = ts_fma(a30, v3, x0)
-    a31 = ts_fma(a31, v3, x1)
-    a32 = ts_fma(a32, v3, x2)
-    a33 = ts_fma(a33, v3, x3)
-  }
-  let s = ts_sum16(a00, a01, a02, a03, a10, a11, a12, a13, a20, a21, a22, a23, a30, a31, a32, a33)
+  let s = ts_sum_folded(
+    dotRow4(kind, k0, q, d, ahead ? aheadRow(kind, r, t) : nil), dotRow4(kind, k1, q, d, ahead ? aheadRow(kind, r, t &+ 1) : nil),
+    dotRow4(kind, k2, q, d, ahead ? aheadRow(kind, r, t &+ 2) : nil), dotRow4(kind, k3, q, d, ahead ? aheadRow(kind, r, t &+ 3) : nil))
   ts_store_f4(z, ts_quarter(s, 0))
   ts_store_f4(z + zs, ts_quarter(s, 1))
   ts_store_f4(z + 2 &* zs, ts_quarter(s, 2))
   ts_store_f4(z + 3 &* zs, ts_quarter(s, 3))
+}
+
+@inline(__always) func dotRow4(_ kind: Int, _ k: UnsafeRawPointer, _ q: UnsafeRawPointer, _ d: Int, _ next: UnsafeRawPointer?) -> F {
+  let q0 = ts_opaque(q)
+  let q1 = q0 + d &* 4
+  let q2 = q1 + d &* 4
+  let q3 = q2 + d &* 4
+  var a0 = ts_splat(0)
+  var a1 = a0, a2 = a0, a3 = a0
+  var i = 0
+  while i &+ lanes <= d {
+    if let next { ts_prefetch(next + i &* elementSize(kind)) }
+    let v = load(kind, k, i)
+    a0 = ts_fma(a0, v, load(0, q0, i))
+    a1 = ts_fma(a1, v, load(0, q1, i))
+    a2 = ts_fma(a2, v, load(0, q2, i))
+    a3 = ts_fma(a3, v, load(0, q3, i))
+    i &+= lanes
+  }
+  if i < d {
+    let v = loadHalf(kind, k, i)
+    a0 = ts_fma(a0, v, loadHalf(0, q0, i))
+    a1 = ts_fma(a1, v, loadHalf(0, q1, i))
+    a2 = ts_fma(a2, v, loadHalf(0, q2, i))
+    a3 = ts_fma(a3, v, loadHalf(0, q3, i))
+  }
+  return ts_fold_four(a0, a1, a2, a3)
 }
 #endif
 

@@ -157,16 +157,30 @@ TS_INLINE ts_f ts_fold_8_4(ts_f x, ts_f y) {
   return __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
          __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
-// Lane 4 g + r: the sum of a(r, g), in the order of ts_sum.
-TS_INLINE ts_f ts_sum16(ts_f a00, ts_f a01, ts_f a02, ts_f a03, ts_f a10, ts_f a11, ts_f a12, ts_f a13, ts_f a20, ts_f a21,
-                        ts_f a22, ts_f a23, ts_f a30, ts_f a31, ts_f a32, ts_f a33) {
-  ts_f x = ts_fold_8_4(ts_fold_16_8(a00, a01), ts_fold_16_8(a02, a03));
-  ts_f y = ts_fold_8_4(ts_fold_16_8(a10, a11), ts_fold_16_8(a12, a13));
-  ts_f z = ts_fold_8_4(ts_fold_16_8(a20, a21), ts_fold_16_8(a22, a23));
-  ts_f w = ts_fold_8_4(ts_fold_16_8(a30, a31), ts_fold_16_8(a32, a33));
+// Four sums of 16 lanes -> four lanes of each, sum i in lanes 4 i ..< 4 i + 4.
+TS_INLINE ts_f ts_fold_four(ts_f a, ts_f b, ts_f c, ts_f d) { return ts_fold_8_4(ts_fold_16_8(a, b), ts_fold_16_8(c, d)); }
+// Four results of ts_fold_four, one a row -> lane 4 i + r: sum i of row r, in the order of ts_sum.
+TS_INLINE ts_f ts_sum_folded(ts_f x, ts_f y, ts_f z, ts_f w) {
   ts_f s = (ts_f)_mm512_unpacklo_ps(x, y) + (ts_f)_mm512_unpackhi_ps(x, y);
   ts_f t = (ts_f)_mm512_unpacklo_ps(z, w) + (ts_f)_mm512_unpackhi_ps(z, w);
   return (ts_f)_mm512_unpacklo_pd((__m512d)s, (__m512d)t) + (ts_f)_mm512_unpackhi_pd((__m512d)s, (__m512d)t);
+}
+// Lane 4 g + r: the sum of a(r, g), in the order of ts_sum.
+TS_INLINE ts_f ts_sum16(ts_f a00, ts_f a01, ts_f a02, ts_f a03, ts_f a10, ts_f a11, ts_f a12, ts_f a13, ts_f a20, ts_f a21,
+                        ts_f a22, ts_f a23, ts_f a30, ts_f a31, ts_f a32, ts_f a33) {
+  return ts_sum_folded(ts_fold_four(a00, a01, a02, a03), ts_fold_four(a10, a11, a12, a13), ts_fold_four(a20, a21, a22, a23),
+                       ts_fold_four(a30, a31, a32, a33));
+}
+// a + v * p[0]. An instruction of its own so that the weight stays a memory operand: with a weight in a register, 32 sums and a
+// row's vector do not fit the register file.
+TS_INLINE ts_f ts_fma_weight(ts_f a, ts_f v, const float *_Nonnull p) {
+  __asm__("vfmadd231ps (%1)%{1to16%}, %2, %0" : "+v"(a) : "r"(p), "v"(v), "m"(*p));
+  return a;
+}
+// p, but the compiler cannot know: loads through the result are not shared with loads through p.
+TS_INLINE const void *_Nonnull ts_opaque(const void *_Nonnull p) {
+  __asm__ volatile("" : "+r"(p));
+  return p;
 }
 TS_INLINE ts_f4 ts_quarter(ts_f v, int i) {
   return i == 0   ? __builtin_shufflevector(v, v, 0, 1, 2, 3)
