@@ -45,37 +45,26 @@ extension CPUBackend {
 
     var count: Int { q.shape[1] }
     var group: Int { q.shape[0] / kvHeads }
-
-    func narrowed(from first: Int, count n: Int) -> Queries {
-      var part = self
-      part.q = q.narrowed(1, from: first, count: n)
-      part.out = out.narrowed(1, from: first, count: n)
-      part.lse = lse?.narrowed(1, from: first, count: n)
-      part.token += first
-      part.position += first
-      return part
-    }
   }
 
   /// Tiles where queries fill their lanes, the split form otherwise.
   private func attend(
-    _ queries: Queries, _ list: AttendedRows, _ rule: AttentionRule, tiles: Bool = true, _ progress: Progress?
+    _ queries: Queries, _ list: AttendedRows, _ rule: AttentionRule, _ progress: Progress?
   ) throws(TamisError) {
     let c = queries.count
     let d = list.headDim
     if c == 0 || queries.q.shape[0] == 0 { return }
     levelScratch()
     let group = queries.group
-    let tiled = tiles && c > 1 && c * group >= TiledAttention.lanes / 2
+    let tiled = c > 1 && c * group >= TiledAttention.lanes / 2
     let plan = SplitAttention.plan(count: list.count, c: c, group: group, kvHeads: queries.kvHeads)
     let rowsPerTask = plan.queriesPerTask * group
     let absolute = !rule.rope.isNone && rule.positions == .natural ? list.selectedCount : 0
     let partialCount = plan.parts == 1 || tiled ? 0 : queries.kvHeads * plan.queryGroups * plan.parts * rowsPerTask * (d + 2)
-    let suspectCount = tiled ? queries.q.shape[0] * c : 0
 
     shared.reset(
       reserving: Scratch.bytes(Int32.self, list.listedCount) + Rotation.bytes(rule.rope, selected: absolute)
-        + 2 * Scratch.bytes(Int.self, c) + Scratch.bytes(Float.self, partialCount) + Scratch.bytes(Bool.self, suspectCount))
+        + 2 * Scratch.bytes(Int.self, c) + Scratch.bytes(Float.self, partialCount))
     var rows = list
     rows.listRows(in: shared.take(Int32.self, list.listedCount))
     let rotation = Rotation(rule.rope, selected: absolute, in: shared, kernels)
@@ -94,22 +83,18 @@ extension CPUBackend {
       low[i] = rule.window > 0 ? rows.places(before: token - rule.window + 1) : 0
     }
     if tiled {
-      let suspect = shared.take(Bool.self, suspectCount)
       let work = TiledAttention(
         rows: rows, rotation: rotation, rule: rule, q: queries.q, out: queries.out, lse: queries.lse, group: group,
-        firstPosition: queries.position, low: low, high: high, table: kernels, suspect: suspect, f32Products: queries.f32Products,
+        firstPosition: queries.position, low: low, high: high, table: kernels, f32Products: queries.f32Products,
         threads: threads)
       try run(work.taskCount, progress) { work.run($0, $1) }
-      if let again = span(of: suspect, heads: queries.q.shape[0], c) {
-        try attend(queries.narrowed(from: again.lowerBound, count: again.count), list, rule, tiles: false, nil)
-      }
       return
     }
     let work = SplitAttention(
       rows: rows, rotation: rotation, rule: rule, q: queries.q, out: queries.out, lse: queries.lse, group: group, c: c,
       firstPosition: queries.position, low: low, high: high, table: kernels, kernels: RowKernels(kernels, rows.dtype),
       // A level without products of bf16 pairs widens by itself.
-      widensKeys: queries.f32Products && rows.dtype == .bf16 && kernels.pointee.prefill.scores_bf16 != nil,
+      widensKeys: queries.f32Products && (rows.dtype == .bf16 || rows.dtype == .i8) && kernels.pointee.prefill.scores_bf16 != nil,
       queriesPerTask: plan.queriesPerTask, queryGroups: plan.queryGroups, part: plan.part, parts: plan.parts,
       partial: partialCount == 0 ? nil : shared.take(Float.self, partialCount))
     if progress == nil {
@@ -131,19 +116,6 @@ extension CPUBackend {
   /// A parallel region without a closure, which would be allocated: a decode step allocates nothing.
   private func region(_ work: SplitAttention, _ tasks: Int, _ body: ThreadPool.Body) {
     withUnsafePointer(to: Region(work: work, workers: workers)) { pool.run(tasks, $0, body) }
-  }
-
-  /// The queries from the first to the last that any head marks.
-  private func span(of marks: UnsafePointer<Bool>, heads: Int, _ c: Int) -> Range<Int>? {
-    var first = c
-    var last = -1
-    for h in 0..<heads {
-      for i in 0..<c where marks[h * c + i] {
-        first = min(first, i)
-        last = max(last, i)
-      }
-    }
-    return last < 0 ? nil : first..<last + 1
   }
 
   private func run(_ total: Int, _ progress: Progress?, _ body: (Int, Scratch) -> Void) throws(TamisError) {

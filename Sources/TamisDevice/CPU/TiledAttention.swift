@@ -30,9 +30,6 @@ struct TiledAttention {
   let high: UnsafePointer<Int>
   let table: UnsafePointer<tk_table>
   let gather: tk_gather
-  /// [qHeads][c]: set where an output is not finite. A value that a lane may not see but its panel does meets a probability of
-  /// 0, and 0 * NaN is NaN: those queries are computed again, each with its own range of keys.
-  let suspect: UnsafeMutablePointer<Bool>
   /// Products of bf16 pairs; otherwise f32.
   let pairs: Bool
 
@@ -46,7 +43,7 @@ struct TiledAttention {
   init(
     rows: AttendedRows, rotation: Rotation, rule: AttentionRule, q: TensorView, out: TensorView, lse: TensorView?, group: Int,
     firstPosition: Int, low: UnsafePointer<Int>, high: UnsafePointer<Int>, table: UnsafePointer<tk_table>,
-    suspect: UnsafeMutablePointer<Bool>, f32Products: Bool, threads: Int
+    f32Products: Bool, threads: Int
   ) {
     self.rows = rows
     self.rotation = rotation
@@ -60,7 +57,6 @@ struct TiledAttention {
     self.low = low
     self.high = high
     self.table = table
-    self.suspect = suspect
     kernels = table.pointee.prefill
     gather = RowKernels(table, rows.dtype).gather
     // The scale goes onto the scores, where it costs nothing and rounds once. Softmax wants it positive: otherwise it moves to
@@ -89,6 +85,7 @@ struct TiledAttention {
     let firstRow = (blocks - 1 - task % blocks) * panels * Self.lanes
     let count = min(panels, (rowCount - firstRow + Self.lanes - 1) / Self.lanes)
     let s = PanelScratch(self, scratch)
+    s.head[0] = kvHead
     for p in 0..<count { open(p, kvHead, firstRow + p * Self.lanes, s) }
     var begin = Int32.max
     var end: Int32 = 0
@@ -172,17 +169,9 @@ struct TiledAttention {
       let i = (firstRow + lane) / group
       let head = kvHead * group + (firstRow + lane) % group
       let result = s.targets[lane]!
-      suspect[head * c + i] = !isFinite(result, d) || s.lse[lane].isNaN
       if !direct { out.storeRow(head, i, from: result, table) }
       if let lse { lse.data.assumingMemoryBound(to: Float.self)[head * lse.stride[0] + i * lse.stride[1]] = s.lse[lane] }
     }
-  }
-
-  private func isFinite(_ x: UnsafePointer<Float>, _ n: Int) -> Bool {
-    // x - x is 0 for finite numbers and NaN for the others.
-    var sum: Float = 0
-    for i in 0..<n { sum += x[i] - x[i] }
-    return sum == 0
   }
 
   // MARK: tiles
@@ -192,38 +181,98 @@ struct TiledAttention {
     var kRow: Int
     var v: UnsafeRawPointer
     var vRow: Int
+    /// Places in the tile whose values are not all finite; they are zeros at `v`. A lane that may not see a key gives it the
+    /// probability 0, and 0 * NaN is NaN: such values are added for each lane that sees them, by `addNonFinite`.
+    var nonFinite: Int = 0
   }
 
   /// Keys (turned to where they stand) and values of places [place, place + n): where they lie if they lie right, else in scratch.
   private func load(_ head: Int, _ place: Int, _ n: Int, _ s: PanelScratch) -> Tile {
     let d = rows.headDim
     let run = rows.block(at: place, before: place + n, most: n)
-    if run.count == n, run.rows == nil, rotation.half == 0 {
+    var tile = Tile(k: s.tileK, kRow: d, v: s.tileV, vRow: d)
+    if run.count == n, run.rows == nil, rotation.half == 0, pairs || rows.dtype == .f32 {
       let k = rows.keyRows(run, head: head)
       let v = rows.valueRows(run, head: head)
-      if rows.dtype == .f32 { return Tile(k: k.base!, kRow: k.stride, v: v.base!, vRow: v.stride) }
+      (tile.k, tile.kRow) = (k.base!, k.stride)
+      tile.nonFinite = markNonFinite(v.base!, v.stride, n, s)
+      if pairs || tile.nonFinite > 0 {
+        gatherValues(place, n, head, s)
+      } else {
+        (tile.v, tile.vRow) = (v.base!, v.stride)
+      }
+    } else {
+      gatherKeys(place, n, head, s)
+      gatherValues(place, n, head, s)
+      tile.nonFinite = markNonFinite(pairs ? s.gathered : s.tileV, d, n, s)
+    }
+    for i in 0..<tile.nonFinite {
       if pairs {
-        kernels.interleave_bf16(v.base!.assumingMemoryBound(to: UInt16.self), v.stride, n, d, s.pairs(s.tileV))
-        return Tile(k: k.base!, kRow: k.stride, v: s.tileV, vRow: d)
+        (s.pairs(s.gathered) + Int(s.marks[i]) * d).update(repeating: 0, count: d)
+      } else {
+        (s.tileV + Int(s.marks[i]) * d).update(repeating: 0, count: d)
       }
     }
+    if pairs { kernels.interleave_bf16(s.pairs(s.gathered), d, n, d, s.pairs(s.tileV)) }
+    return tile
+  }
+
+  private func gatherKeys(_ place: Int, _ n: Int, _ head: Int, _ s: PanelScratch) {
+    let d = rows.headDim
     var at = 0
     while at < n {
       let block = rows.block(at: place + at, before: place + n, most: rotation.half > 0 ? Rotation.span : n - at)
       var k = rows.keyRows(block, head: head)
-      var v = rows.valueRows(block, head: head)
       if pairs {
         copyRows(k, block.count, to: s.pairs(s.tileK) + at * d)
-        copyRows(v, block.count, to: s.pairs(s.gathered) + at * d)
       } else {
         gather(&k, block.count, Int32(d), s.tileK + at * d)
-        gather(&v, block.count, Int32(d), s.tileV + at * d)
         if rotation.half > 0 { turn(s.tileK + at * d, place + at, block, s) }
       }
       at += block.count
     }
-    if pairs { kernels.interleave_bf16(s.pairs(s.gathered), d, n, d, s.pairs(s.tileV)) }
-    return Tile(k: s.tileK, kRow: d, v: s.tileV, vRow: d)
+  }
+
+  private func gatherValues(_ place: Int, _ n: Int, _ head: Int, _ s: PanelScratch) {
+    let d = rows.headDim
+    var at = 0
+    while at < n {
+      let block = rows.block(at: place + at, before: place + n, most: n - at)
+      var v = rows.valueRows(block, head: head)
+      if pairs {
+        copyRows(v, block.count, to: s.pairs(s.gathered) + at * d)
+      } else {
+        gather(&v, block.count, Int32(d), s.tileV + at * d)
+      }
+      at += block.count
+    }
+  }
+
+  /// Writes to `marks` the rows (f32, or bf16 with `pairs`) that hold a NaN or an infinity; how many.
+  private func markNonFinite(_ base: UnsafeRawPointer, _ stride: Int, _ n: Int, _ s: PanelScratch) -> Int {
+    let d = rows.headDim
+    var count = 0
+    for t in 0..<n {
+      // An exponent of all ones. Head dims are multiples of 8.
+      var found = SIMD8<UInt32>.zero
+      if pairs {
+        let row = base + t * stride * 2
+        for i in Swift.stride(from: 0, to: d, by: 8) {
+          let bits = SIMD8<UInt32>(truncatingIfNeeded: row.loadUnaligned(fromByteOffset: i * 2, as: SIMD8<UInt16>.self)) & 0x7f80
+          found = pointwiseMax(found, bits &<< 16)
+        }
+      } else {
+        let row = base + t * stride * 4
+        for i in Swift.stride(from: 0, to: d, by: 8) {
+          found = pointwiseMax(found, row.loadUnaligned(fromByteOffset: i * 4, as: SIMD8<UInt32>.self) & 0x7f80_0000)
+        }
+      }
+      if found.max() >= 0x7f80_0000 {
+        s.marks[count] = Int32(truncatingIfNeeded: t)
+        count += 1
+      }
+    }
+    return count
   }
 
   private func copyRows(_ from: tk_rows, _ n: Int, to: UnsafeMutablePointer<UInt16>) {
@@ -262,6 +311,7 @@ struct TiledAttention {
         s.sT, keys, key, s.lo + at, s.hi + at, logitScale, rule.softcap, bias, s.m + at, s.l + at, s.rescale, s.pairs(s.sT))
       if moved != 0 { kernels.scale_panel(oT, d, s.rescale) }
       kernels.accumulate_bf16!(v, keys, s.pairs(s.sT), d, oT)
+      addNonFinite(p, tile, tileKey, first, keys, s)
       return
     }
     let k = tile.k.assumingMemoryBound(to: Float.self) + first * tile.kRow
@@ -271,6 +321,29 @@ struct TiledAttention {
       s.sT, keys, key, s.lo + at, s.hi + at, logitScale, rule.softcap, bias, s.m + at, s.l + at, s.rescale)
     if moved != 0 { kernels.scale_panel(oT, d, s.rescale) }
     kernels.accumulate_f32(v, tile.vRow, keys, s.sT, d, oT)
+    addNonFinite(p, tile, tileKey, first, keys, s)
+  }
+
+  /// Adds the values that the tile leaves out, for the lanes that see them.
+  private func addNonFinite(_ p: Int, _ tile: Tile, _ tileKey: Int, _ first: Int, _ keys: Int, _ s: PanelScratch) {
+    let d = rows.headDim
+    let oT = s.oT + p * s.panel
+    for i in 0..<tile.nonFinite {
+      let t = Int(s.marks[i]) - first
+      if t < 0 || t >= keys { continue }
+      let place = tileKey + first + t
+      var row = rows.valueRows(rows.block(at: place, before: place + 1, most: 1), head: s.head[0])
+      gather(&row, 1, Int32(d), s.queries)
+      for lane in 0..<Self.lanes {
+        let at = p * Self.lanes + lane
+        if place < Int(s.lo[at]) || place >= Int(s.hi[at]) { continue }
+        let weight =
+          pairs
+          ? Float(bitPattern: UInt32(s.pairs(s.sT)[(t / 2 * Self.lanes + lane) * 2 + t % 2]) << 16)
+          : s.sT[t * Self.lanes + lane]
+        for dim in 0..<d { oT[dim * Self.lanes + lane] += weight * s.queries[dim] }
+      }
+    }
   }
 }
 
@@ -280,7 +353,9 @@ private struct PanelScratch {
   let panel: Int
   let qT, oT, sT, m, l, bias, rescale, lse, tileK, tileV, gathered, queries, cos, sin: UnsafeMutablePointer<Float>
   let queries16: UnsafeMutablePointer<UInt16>
-  let lo, hi, begin, end: UnsafeMutablePointer<Int32>
+  let lo, hi, begin, end, marks: UnsafeMutablePointer<Int32>
+  /// The KV head of the task.
+  let head: UnsafeMutablePointer<Int>
   let sources: UnsafeMutablePointer<UnsafePointer<Float>?>
   let sources16: UnsafeMutablePointer<UnsafePointer<UInt16>?>
   let targets: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
@@ -295,7 +370,9 @@ private struct PanelScratch {
     let perPanel = 2 * Scratch.bytes(Float.self, n * panel) + 5 * Scratch.bytes(Float.self, n * lanes) + 2 * Scratch.bytes(Float.self, n)
     let perTile = Scratch.bytes(Float.self, keys * lanes) + 2 * Scratch.bytes(Float.self, (keys + 1) * d) + Scratch.bytes(Float.self, keys * d / 2)
     let perLane = 2 * Scratch.bytes(Float.self, lanes) + 2 * Scratch.bytes(Float.self, lanes * d) + 3 * Scratch.bytes(Float.self, 2 * lanes)
-    scratch.reset(reserving: perPanel + perTile + perLane + 2 * Scratch.bytes(Float.self, half))
+    scratch.reset(
+      reserving: perPanel + perTile + perLane + 2 * Scratch.bytes(Float.self, half) + Scratch.bytes(Int32.self, keys)
+        + Scratch.bytes(Int.self, 1))
     func floats(_ count: Int) -> UnsafeMutablePointer<Float> { scratch.take(Float.self, count) }
     (qT, oT, sT) = (floats(n * panel), floats(n * panel), floats(keys * lanes))
     (m, l, bias) = (floats(n * lanes), floats(n * lanes), floats(n * lanes))
@@ -305,6 +382,8 @@ private struct PanelScratch {
     queries16 = scratch.take(UInt16.self, lanes * d)
     (lo, hi) = (scratch.take(Int32.self, n * lanes), scratch.take(Int32.self, n * lanes))
     (begin, end) = (scratch.take(Int32.self, n), scratch.take(Int32.self, n))
+    marks = scratch.take(Int32.self, keys)
+    head = scratch.take(Int.self, 1)
     sources = scratch.take(UnsafePointer<Float>?.self, lanes)
     sources16 = scratch.take(UnsafePointer<UInt16>?.self, lanes)
     targets = scratch.take(UnsafeMutablePointer<Float>?.self, lanes)
