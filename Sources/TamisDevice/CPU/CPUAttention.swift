@@ -28,7 +28,7 @@ extension CPUBackend {
     }
     let queries = Queries(
       q: q, out: out, lse: lse, kvHeads: k.shape[0], token: mask.queryOffset, position: mask.queryOffset, causal: mask.causal,
-      f32Products: mask.f32Products || q.dtype != .bf16)
+      f32Products: mask.f32Products || q.dtype != .bf16 || k.dtype != .bf16)
     try attend(queries, AttendedRows(k: k, v: v), rule, progress)
   }
 
