@@ -1,3 +1,5 @@
+public import CShims
+
 extension RoPE {
   /// Rotates x [.., n, headDim] (f32, f16 or bf16) into out, of the same shape; may be in place. Row t of every leading index
   /// stands at positions[t], or at first + t. Angles in f64, cosines and products in f32.
@@ -29,13 +31,23 @@ extension RoPE {
         // As doubles: a position near Int64.max must not overflow, and has no meaningful angle anyway.
         let position = positions.map { Double($0[source.position]) } ?? Double(first) + Double(source.position)
         table.pointee.angles(position, frequency, half, cosines, sines)
-        if style == .half {
-          table.pointee.rotate_half(room, 1, Int32(d), Int32(half), cosines, sines, 0)
-        } else {
-          table.pointee.rotate_interleaved(room, 1, Int32(d), Int32(half), cosines, sines, 0)
-        }
+        style.turn(room, d, half, cosines, sines, table)
       }
       TensorRows.store(room, count: d, to: target.address, out.dtype, stride: target.step, table)
     } while source.advance() && target.advance()
+  }
+}
+
+extension RoPE.Style {
+  /// Turns a row of d floats in place: pair i, i < half, by the angle whose cosine and sine are c[i] and s[i].
+  public func turn(
+    _ x: UnsafeMutablePointer<Float>, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>,
+    _ table: UnsafePointer<tk_table>
+  ) {
+    if self == .half {
+      table.pointee.rotate_half(x, 1, Int32(d), Int32(half), c, s, 0)
+    } else {
+      table.pointee.rotate_interleaved(x, 1, Int32(d), Int32(half), c, s, 0)
+    }
   }
 }

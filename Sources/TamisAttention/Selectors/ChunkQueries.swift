@@ -58,10 +58,6 @@ final class ScoringRotation {
       kernels.pointee.angles(Double(first + place), frequency, half, cosines, sines)
       self.place = place
     }
-    if style == .half {
-      kernels.pointee.rotate_half(x, 1, Int32(d), Int32(half), cosines, sines, 0)
-    } else {
-      kernels.pointee.rotate_interleaved(x, 1, Int32(d), Int32(half), cosines, sines, 0)
-    }
+    style.turn(x, d, half, cosines, sines, kernels)
   }
 }

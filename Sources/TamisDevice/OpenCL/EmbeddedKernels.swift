@@ -99,7 +99,6 @@ enum EmbeddedKernels {
     // Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
     // when `compact`, else at its token.
 
-    #define STRIDE (D4 + 1)
     #define ROW_LANES 8
     #define ROW_GROUPS (WG / TK)
     #define ROWS_EACH ((R + ROW_GROUPS - 1) / ROW_GROUPS)
@@ -112,7 +111,7 @@ enum EmbeddedKernels {
         int after, int compact, int first_position, float scale, float softcap, int has_bias,
         global const float *bias, global const float2 *fine, global const float2 *coarse, int split_places,
         global float *part, global float2 *part_stats) {
-      local float4 tile[TK * STRIDE];
+      local float4 tile[TK * TILE_STRIDE];
       local float4 query[R * D4];
       local float s[R * (TK + 1)];
       local float reduced[R * ROW_LANES];
@@ -160,26 +159,10 @@ enum EmbeddedKernels {
           rows[lid] = token >= 0 && token < n_tokens ? row_of(frames, page_tokens, kv_heads, kv_head, token) : -1;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int e = lid; e < TK * D4; e += WG) {
-          const int t = e / D4, i = e % D4, at = rows[t];
-          float4 k = (float4)(0.0f);
-          if (at >= 0) {
-            k = load4(keys, (size_t)at * D4 + i);
-    #if DTYPE == DTYPE_I8
-            k *= key_scales[at];
-    #endif
-          }
-          tile[t * STRIDE + i] = k;
-        }
+        load_tile(keys, key_scales, rows, TK, tile, lid, WG);
         barrier(CLK_LOCAL_MEM_FENCE);
     #if ROPE > 0
-        for (int e = lid; e < TK * RHALF; e += WG) {
-          const int t = e / RHALF, i = e % RHALF;
-          if (rows[t] >= 0) {
-            const int position = compact ? start + t : token_at(selected, sinks, n_selected, recent, start + t);
-            rope_pair((local float *)(tile + t * STRIDE), i, rope_turn(fine, coarse, position, i));
-          }
-        }
+        turn_tile(tile, rows, TK, start, compact, selected, sinks, n_selected, recent, fine, coarse, lid, WG);
         barrier(CLK_LOCAL_MEM_FENCE);
     #endif
         {
@@ -187,7 +170,7 @@ enum EmbeddedKernels {
           float dots[ROWS_EACH];
           for (int x = 0; x < ROWS_EACH; x++) dots[x] = 0.0f;
           for (int i = 0; i < D4; i++) {
-            const float4 k = tile[t * STRIDE + i];
+            const float4 k = tile[t * TILE_STRIDE + i];
             for (int x = 0; x < ROWS_EACH; x++) {
               const int r = min(row_group + x * ROW_GROUPS, R - 1);
               dots[x] += dot(query[r * D4 + i], k);
@@ -232,10 +215,7 @@ enum EmbeddedKernels {
           for (int t = key_group; t < TK; t += KEY_GROUPS) {
             const int at = rows[t];
             if (at >= 0) {
-              float4 v = load4(values, (size_t)at * D4 + dim);
-    #if DTYPE == DTYPE_I8
-              v *= value_scales[at];
-    #endif
+              const float4 v = row4(values, value_scales, at, dim);
               if (all)
                 for (int r = 0; r < R; r++) acc[r] += s[r * (TK + 1) + t] * v;
               else
@@ -301,7 +281,6 @@ enum EmbeddedKernels {
     // Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
     // when `compact`, else at its token.
 
-    #define STRIDE (D4 + 1)
     #define TX 8
     #define WG (TX * BM / RM)
     #define KM (TK / TX)
@@ -315,8 +294,8 @@ enum EmbeddedKernels {
         int after, int compact, int first_position, float scale, float softcap, int has_bias,
         global const float *bias, global const float2 *fine, global const float2 *coarse, int last_tile, global float *out,
         global float *lse) {
-      local float4 query[BM * STRIDE];
-      local float4 tile[TK * STRIDE];
+      local float4 query[BM * TILE_STRIDE];
+      local float4 tile[TK * TILE_STRIDE];
       local float p[BM * (TK + 1)];
       local float reduced[BM * TX];
       local int low[BM], high[BM];
@@ -330,7 +309,7 @@ enum EmbeddedKernels {
 
       for (int e = lid; e < BM * D4; e += WG) {
         const int r = min(first_row + e / D4, n_rows - 1);
-        query[e / D4 * STRIDE + e % D4] =
+        query[e / D4 * TILE_STRIDE + e % D4] =
             vload4((size_t)((kv_head * group + r % group) * n_queries + r / group) * D4 + e % D4, q);
       }
       for (int r = lid; r < BM; r += WG) {
@@ -343,7 +322,7 @@ enum EmbeddedKernels {
       for (int e = lid; e < BM * RHALF; e += WG) {
         const int r = e / RHALF, i = e % RHALF;
         const int position = first_position + min(first_row + r, n_rows - 1) / group;
-        rope_pair((local float *)(query + r * STRIDE), i, rope_turn(fine, coarse, position, i));
+        rope_pair((local float *)(query + r * TILE_STRIDE), i, rope_turn(fine, coarse, position, i));
       }
       barrier(CLK_LOCAL_MEM_FENCE);
     #endif
@@ -362,26 +341,10 @@ enum EmbeddedKernels {
           rows[t] = token >= 0 && token < n_tokens ? row_of(frames, page_tokens, kv_heads, kv_head, token) : -1;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int e = lid; e < TK * D4; e += WG) {
-          const int t = e / D4, i = e % D4, at = rows[t];
-          float4 k = (float4)(0.0f);
-          if (at >= 0) {
-            k = load4(keys, (size_t)at * D4 + i);
-    #if DTYPE == DTYPE_I8
-            k *= key_scales[at];
-    #endif
-          }
-          tile[t * STRIDE + i] = k;
-        }
+        load_tile(keys, key_scales, rows, TK, tile, lid, WG);
         barrier(CLK_LOCAL_MEM_FENCE);
     #if ROPE > 0
-        for (int e = lid; e < TK * RHALF; e += WG) {
-          const int t = e / RHALF, i = e % RHALF;
-          if (rows[t] >= 0) {
-            const int position = compact ? start + t : token_at(selected, sinks, n_selected, recent, start + t);
-            rope_pair((local float *)(tile + t * STRIDE), i, rope_turn(fine, coarse, position, i));
-          }
-        }
+        turn_tile(tile, rows, TK, start, compact, selected, sinks, n_selected, recent, fine, coarse, lid, WG);
         barrier(CLK_LOCAL_MEM_FENCE);
     #endif
 
@@ -389,9 +352,9 @@ enum EmbeddedKernels {
         for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
         for (int i = 0; i < D4; i++) {
           float4 a[RM];
-          for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * STRIDE + i];
+          for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
           for (int j = 0; j < KM; j++) {
-            const float4 k = tile[(j * TX + x) * STRIDE + i];
+            const float4 k = tile[(j * TX + x) * TILE_STRIDE + i];
             for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], k);
           }
         }
@@ -428,17 +391,7 @@ enum EmbeddedKernels {
           }
         }
         // The keys have been used: their place takes the values.
-        for (int e = lid; e < TK * D4; e += WG) {
-          const int t = e / D4, i = e % D4, at = rows[t];
-          float4 v = (float4)(0.0f);
-          if (at >= 0) {
-            v = load4(values, (size_t)at * D4 + i);
-    #if DTYPE == DTYPE_I8
-            v *= value_scales[at];
-    #endif
-          }
-          tile[t * STRIDE + i] = v;
-        }
+        load_tile(values, value_scales, rows, TK, tile, lid, WG);
         barrier(CLK_LOCAL_MEM_FENCE);
 
         if (all) {
@@ -447,7 +400,7 @@ enum EmbeddedKernels {
             for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
             for (int e = 0; e < DM; e++) {
               if (HAS_DIM(e)) {
-                const float4 v = tile[t * STRIDE + e * TX + x];
+                const float4 v = tile[t * TILE_STRIDE + e * TX + x];
                 for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
               }
             }
@@ -460,7 +413,7 @@ enum EmbeddedKernels {
             for (int t = from; t < to; t++) {
               const float w = p[row * (TK + 1) + t];
               for (int e = 0; e < DM; e++)
-                if (HAS_DIM(e)) acc[r * DM + e] += w * tile[t * STRIDE + e * TX + x];
+                if (HAS_DIM(e)) acc[r * DM + e] += w * tile[t * TILE_STRIDE + e * TX + x];
             }
           }
         }
@@ -520,6 +473,28 @@ enum EmbeddedKernels {
     #endif
 
     #define D4 (D / 4)
+    // From row to row of a tile in local memory: one more than a row has, so that a column lies in different banks.
+    #define TILE_STRIDE (D4 + 1)
+
+    #ifdef DTYPE
+    // Elements 4 * i .. of row `at`, as f32.
+    static inline float4 row4(global const ELEM *rows, global const float *scales, int at, int i) {
+      float4 x = load4(rows, (size_t)at * D4 + i);
+    #if DTYPE == DTYPE_I8
+      x *= scales[at];
+    #endif
+      return x;
+    }
+
+    // Rows at[0 ..< n] into a tile, zeros where there is none (-1); by all `width` work-items.
+    static inline void load_tile(
+        global const ELEM *rows, global const float *scales, local const int *at, int n, local float4 *tile, int lid, int width) {
+      for (int e = lid; e < n * D4; e += width) {
+        const int t = e / D4, i = e % D4;
+        tile[t * TILE_STRIDE + i] = at[t] >= 0 ? row4(rows, scales, at[t], i) : (float4)(0.0f);
+      }
+    }
+    #endif
 
     // Rows live in frames [kv_heads][page_tokens] of a layer; frames[i] holds tokens [i * page_tokens, ..).
     static inline int row_of(global const int *frames, int page_tokens, int kv_heads, int kv_head, int token) {
@@ -564,6 +539,20 @@ enum EmbeddedKernels {
       const float x = row[a], y = row[b];
       row[a] = x * turn.x - y * turn.y;
       row[b] = y * turn.x + x * turn.y;
+    }
+    #endif
+
+    #if defined(ROPE) && ROPE > 0
+    // Turns the n rows of a tile that begins at place `start` of the list.
+    static inline void turn_tile(
+        local float4 *tile, local const int *at, int n, int start, int compact, global const int *selected, int sinks,
+        int n_selected, int recent, global const float2 *fine, global const float2 *coarse, int lid, int width) {
+      for (int e = lid; e < n * RHALF; e += width) {
+        const int t = e / RHALF, i = e % RHALF;
+        if (at[t] < 0) continue;
+        const int position = compact ? start + t : token_at(selected, sinks, n_selected, recent, start + t);
+        rope_pair((local float *)(tile + t * TILE_STRIDE), i, rope_turn(fine, coarse, position, i));
+      }
     }
     #endif
 

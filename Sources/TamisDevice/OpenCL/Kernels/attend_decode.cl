@@ -5,7 +5,6 @@
 // Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
 // when `compact`, else at its token.
 
-#define STRIDE (D4 + 1)
 #define ROW_LANES 8
 #define ROW_GROUPS (WG / TK)
 #define ROWS_EACH ((R + ROW_GROUPS - 1) / ROW_GROUPS)
@@ -18,7 +17,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_decode(
     int after, int compact, int first_position, float scale, float softcap, int has_bias,
     global const float *bias, global const float2 *fine, global const float2 *coarse, int split_places,
     global float *part, global float2 *part_stats) {
-  local float4 tile[TK * STRIDE];
+  local float4 tile[TK * TILE_STRIDE];
   local float4 query[R * D4];
   local float s[R * (TK + 1)];
   local float reduced[R * ROW_LANES];
@@ -66,26 +65,10 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_decode(
       rows[lid] = token >= 0 && token < n_tokens ? row_of(frames, page_tokens, kv_heads, kv_head, token) : -1;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int e = lid; e < TK * D4; e += WG) {
-      const int t = e / D4, i = e % D4, at = rows[t];
-      float4 k = (float4)(0.0f);
-      if (at >= 0) {
-        k = load4(keys, (size_t)at * D4 + i);
-#if DTYPE == DTYPE_I8
-        k *= key_scales[at];
-#endif
-      }
-      tile[t * STRIDE + i] = k;
-    }
+    load_tile(keys, key_scales, rows, TK, tile, lid, WG);
     barrier(CLK_LOCAL_MEM_FENCE);
 #if ROPE > 0
-    for (int e = lid; e < TK * RHALF; e += WG) {
-      const int t = e / RHALF, i = e % RHALF;
-      if (rows[t] >= 0) {
-        const int position = compact ? start + t : token_at(selected, sinks, n_selected, recent, start + t);
-        rope_pair((local float *)(tile + t * STRIDE), i, rope_turn(fine, coarse, position, i));
-      }
-    }
+    turn_tile(tile, rows, TK, start, compact, selected, sinks, n_selected, recent, fine, coarse, lid, WG);
     barrier(CLK_LOCAL_MEM_FENCE);
 #endif
     {
@@ -93,7 +76,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_decode(
       float dots[ROWS_EACH];
       for (int x = 0; x < ROWS_EACH; x++) dots[x] = 0.0f;
       for (int i = 0; i < D4; i++) {
-        const float4 k = tile[t * STRIDE + i];
+        const float4 k = tile[t * TILE_STRIDE + i];
         for (int x = 0; x < ROWS_EACH; x++) {
           const int r = min(row_group + x * ROW_GROUPS, R - 1);
           dots[x] += dot(query[r * D4 + i], k);
@@ -138,10 +121,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_decode(
       for (int t = key_group; t < TK; t += KEY_GROUPS) {
         const int at = rows[t];
         if (at >= 0) {
-          float4 v = load4(values, (size_t)at * D4 + dim);
-#if DTYPE == DTYPE_I8
-          v *= value_scales[at];
-#endif
+          const float4 v = row4(values, value_scales, at, dim);
           if (all)
             for (int r = 0; r < R; r++) acc[r] += s[r * (TK + 1) + t] * v;
           else

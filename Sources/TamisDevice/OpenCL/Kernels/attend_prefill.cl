@@ -5,7 +5,6 @@
 // Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
 // when `compact`, else at its token.
 
-#define STRIDE (D4 + 1)
 #define TX 8
 #define WG (TX * BM / RM)
 #define KM (TK / TX)
@@ -19,8 +18,8 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
     int after, int compact, int first_position, float scale, float softcap, int has_bias,
     global const float *bias, global const float2 *fine, global const float2 *coarse, int last_tile, global float *out,
     global float *lse) {
-  local float4 query[BM * STRIDE];
-  local float4 tile[TK * STRIDE];
+  local float4 query[BM * TILE_STRIDE];
+  local float4 tile[TK * TILE_STRIDE];
   local float p[BM * (TK + 1)];
   local float reduced[BM * TX];
   local int low[BM], high[BM];
@@ -34,7 +33,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
 
   for (int e = lid; e < BM * D4; e += WG) {
     const int r = min(first_row + e / D4, n_rows - 1);
-    query[e / D4 * STRIDE + e % D4] =
+    query[e / D4 * TILE_STRIDE + e % D4] =
         vload4((size_t)((kv_head * group + r % group) * n_queries + r / group) * D4 + e % D4, q);
   }
   for (int r = lid; r < BM; r += WG) {
@@ -47,7 +46,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
   for (int e = lid; e < BM * RHALF; e += WG) {
     const int r = e / RHALF, i = e % RHALF;
     const int position = first_position + min(first_row + r, n_rows - 1) / group;
-    rope_pair((local float *)(query + r * STRIDE), i, rope_turn(fine, coarse, position, i));
+    rope_pair((local float *)(query + r * TILE_STRIDE), i, rope_turn(fine, coarse, position, i));
   }
   barrier(CLK_LOCAL_MEM_FENCE);
 #endif
@@ -66,26 +65,10 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
       rows[t] = token >= 0 && token < n_tokens ? row_of(frames, page_tokens, kv_heads, kv_head, token) : -1;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int e = lid; e < TK * D4; e += WG) {
-      const int t = e / D4, i = e % D4, at = rows[t];
-      float4 k = (float4)(0.0f);
-      if (at >= 0) {
-        k = load4(keys, (size_t)at * D4 + i);
-#if DTYPE == DTYPE_I8
-        k *= key_scales[at];
-#endif
-      }
-      tile[t * STRIDE + i] = k;
-    }
+    load_tile(keys, key_scales, rows, TK, tile, lid, WG);
     barrier(CLK_LOCAL_MEM_FENCE);
 #if ROPE > 0
-    for (int e = lid; e < TK * RHALF; e += WG) {
-      const int t = e / RHALF, i = e % RHALF;
-      if (rows[t] >= 0) {
-        const int position = compact ? start + t : token_at(selected, sinks, n_selected, recent, start + t);
-        rope_pair((local float *)(tile + t * STRIDE), i, rope_turn(fine, coarse, position, i));
-      }
-    }
+    turn_tile(tile, rows, TK, start, compact, selected, sinks, n_selected, recent, fine, coarse, lid, WG);
     barrier(CLK_LOCAL_MEM_FENCE);
 #endif
 
@@ -93,9 +76,9 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
     for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
     for (int i = 0; i < D4; i++) {
       float4 a[RM];
-      for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * STRIDE + i];
+      for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
       for (int j = 0; j < KM; j++) {
-        const float4 k = tile[(j * TX + x) * STRIDE + i];
+        const float4 k = tile[(j * TX + x) * TILE_STRIDE + i];
         for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], k);
       }
     }
@@ -132,17 +115,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
       }
     }
     // The keys have been used: their place takes the values.
-    for (int e = lid; e < TK * D4; e += WG) {
-      const int t = e / D4, i = e % D4, at = rows[t];
-      float4 v = (float4)(0.0f);
-      if (at >= 0) {
-        v = load4(values, (size_t)at * D4 + i);
-#if DTYPE == DTYPE_I8
-        v *= value_scales[at];
-#endif
-      }
-      tile[t * STRIDE + i] = v;
-    }
+    load_tile(values, value_scales, rows, TK, tile, lid, WG);
     barrier(CLK_LOCAL_MEM_FENCE);
 
     if (all) {
@@ -151,7 +124,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
         for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
         for (int e = 0; e < DM; e++) {
           if (HAS_DIM(e)) {
-            const float4 v = tile[t * STRIDE + e * TX + x];
+            const float4 v = tile[t * TILE_STRIDE + e * TX + x];
             for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
           }
         }
@@ -164,7 +137,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
         for (int t = from; t < to; t++) {
           const float w = p[row * (TK + 1) + t];
           for (int e = 0; e < DM; e++)
-            if (HAS_DIM(e)) acc[r * DM + e] += w * tile[t * STRIDE + e * TX + x];
+            if (HAS_DIM(e)) acc[r * DM + e] += w * tile[t * TILE_STRIDE + e * TX + x];
         }
       }
     }

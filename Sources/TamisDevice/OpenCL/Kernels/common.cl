@@ -33,6 +33,28 @@ static inline float4 load4_3(global const char *p, size_t i) { return convert_fl
 #endif
 
 #define D4 (D / 4)
+// From row to row of a tile in local memory: one more than a row has, so that a column lies in different banks.
+#define TILE_STRIDE (D4 + 1)
+
+#ifdef DTYPE
+// Elements 4 * i .. of row `at`, as f32.
+static inline float4 row4(global const ELEM *rows, global const float *scales, int at, int i) {
+  float4 x = load4(rows, (size_t)at * D4 + i);
+#if DTYPE == DTYPE_I8
+  x *= scales[at];
+#endif
+  return x;
+}
+
+// Rows at[0 ..< n] into a tile, zeros where there is none (-1); by all `width` work-items.
+static inline void load_tile(
+    global const ELEM *rows, global const float *scales, local const int *at, int n, local float4 *tile, int lid, int width) {
+  for (int e = lid; e < n * D4; e += width) {
+    const int t = e / D4, i = e % D4;
+    tile[t * TILE_STRIDE + i] = at[t] >= 0 ? row4(rows, scales, at[t], i) : (float4)(0.0f);
+  }
+}
+#endif
 
 // Rows live in frames [kv_heads][page_tokens] of a layer; frames[i] holds tokens [i * page_tokens, ..).
 static inline int row_of(global const int *frames, int page_tokens, int kv_heads, int kv_head, int token) {
@@ -77,6 +99,20 @@ static inline void rope_pair(local float *row, int i, float2 turn) {
   const float x = row[a], y = row[b];
   row[a] = x * turn.x - y * turn.y;
   row[b] = y * turn.x + x * turn.y;
+}
+#endif
+
+#if defined(ROPE) && ROPE > 0
+// Turns the n rows of a tile that begins at place `start` of the list.
+static inline void turn_tile(
+    local float4 *tile, local const int *at, int n, int start, int compact, global const int *selected, int sinks,
+    int n_selected, int recent, global const float2 *fine, global const float2 *coarse, int lid, int width) {
+  for (int e = lid; e < n * RHALF; e += width) {
+    const int t = e / RHALF, i = e % RHALF;
+    if (at[t] < 0) continue;
+    const int position = compact ? start + t : token_at(selected, sinks, n_selected, recent, start + t);
+    rope_pair((local float *)(tile + t * TILE_STRIDE), i, rope_turn(fine, coarse, position, i));
+  }
 }
 #endif
 
