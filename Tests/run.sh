@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every test of the project, one suite after another; the closing line is `N passed, N failed`.
-#   Tests/run.sh [suite..]     suites: swift isa c emulated abi cmake cpp python examples fuzz
+#   Tests/run.sh [suite..]     suites: swift isa c kernels emulated abi cmake cpp python examples fuzz
 # A suite is a command that ends with a line of its own that says how many passed and failed. Logs: .build/test-logs/.
 { # read whole before it runs: an edit of this file does not disturb a run
 set -u
@@ -12,7 +12,7 @@ library=$root/.build/release/libtamis.so
 export TAMIS_LIBRARY_PATH=$library
 export POCL_CACHE_DIR=${POCL_CACHE_DIR:-$root/.build/pocl-cache}
 mkdir -p "$logs" "$binaries" "$POCL_CACHE_DIR"
-wanted=" ${*:-swift isa c emulated abi cmake cpp python examples fuzz} "
+wanted=" ${*:-swift isa c kernels emulated abi cmake cpp python examples fuzz} "
 total_passed=0 total_failed=0
 
 # "passed failed" of a log, in the words of whichever tool wrote it; lines of one tool are added up.
@@ -72,6 +72,11 @@ levels=$("$binaries/c" isa | grep -o '"available": \[[^]]*\]' | grep -oE '"(v[0-
 top=$(echo "$levels" | tail -1)
 
 if has c; then suite c "$binaries/c"; fi
+if has c; then suite allocations Tests/c-allocations/run.sh "$library"; fi
+if has kernels; then
+  suite weak-symbols bash -c 'Tests/kernels/check_weak_symbols.sh && echo "1 passed, 0 failed"'
+  suite neon Tests/kernels/check_neon_source.sh
+fi
 if has abi; then
   suite headers Tests/abi/check_headers.sh
   suite symbols Tests/abi/check_symbols.sh "$library"
