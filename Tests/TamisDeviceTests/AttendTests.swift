@@ -248,12 +248,14 @@ let half64 = RoPE(style: .half, rotaryDims: 64)
 }
 
 @Suite struct AttendTensors {
-  static func run(_ x: Case, causal: Bool, offset: Int, blas: Bool, within given: Double? = nil) throws {
+  static func run(
+    _ x: Case, causal: Bool, offset: Int, blas: Bool, queries: DType = .f32, f32Products: Bool = false, within given: Double? = nil
+  ) throws {
     let bound = given ?? max(3e-5, 4 * tolerance(x))
     let backend = try CPUBackend(threads: x.threads, level: x.level)
     var noise = Noise(5)
     let heads = x.kvHeads * x.group
-    let q = Tensor(noise.normals(heads * x.c * x.d), heads, x.c, x.d, gap: 1)
+    let q = Tensor(noise.normals(heads * x.c * x.d), heads, x.c, x.d, queries, gap: 1)
     let k = Tensor(noise.normals(x.kvHeads * x.n * x.d), x.kvHeads, x.n, x.d, x.dtype, gap: 5)
     let v = Tensor(noise.normals(x.kvHeads * x.n * x.d), x.kvHeads, x.n, x.d, x.dtype, gap: 2)
     let out = Tensor(zeros: heads, x.c, x.d)
@@ -262,7 +264,7 @@ let half64 = RoPE(style: .half, rotaryDims: 64)
     rule.softcap = x.softcap
     rule.window = x.window
     try backend.attend(
-      q: q.view, k: k.view, v: v.view, rule: rule, mask: DenseMask(causal: causal, queryOffset: offset, blas: blas),
+      q: q.view, k: k.view, v: v.view, rule: rule, mask: DenseMask(causal: causal, queryOffset: offset, blas: blas, f32Products: f32Products),
       out: out.view, lse: lse.view, progress: nil)
     var worst = 0.0
     for h in 0..<heads {
@@ -287,12 +289,13 @@ let half64 = RoPE(style: .half, rotaryDims: 64)
       }
     }
   }
-  /// Queries of f32 are not rounded to the bf16 of keys and values, whatever the level has instructions for.
-  @Test(arguments: [1, 3, 40], Kernels.available) func f32QueriesOverBF16Keys(c: Int, level: Kernels.Level) throws {
+  /// Products are of f32 unless q, k and v are all bf16 and nobody asked for f32, whatever the level has instructions for.
+  @Test(arguments: [1, 3, 40], Kernels.available) func f32ProductsOverBF16Keys(c: Int, level: Kernels.Level) throws {
     for (group, n) in [(1, 70), (4, 70), (2, 1100)] {
       if c * n > 4000 { continue }
-      try Self.run(
-        Case(dtype: .bf16, group: group, d: 64, n: n, c: c, level: level), causal: true, offset: n - c, blas: false, within: 1e-5)
+      let x = Case(dtype: .bf16, group: group, d: 64, n: n, c: c, level: level)
+      try Self.run(x, causal: true, offset: n - c, blas: false, within: 1e-5)
+      try Self.run(x, causal: true, offset: n - c, blas: false, queries: .bf16, f32Products: true, within: 1e-5)
     }
   }
   @Test func plainForm() throws {

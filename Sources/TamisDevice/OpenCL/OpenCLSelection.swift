@@ -1,5 +1,5 @@
 import CShims
-public import TamisCore
+import TamisCore
 
 /// Scores in device memory.
 final class OpenCLScores: TokenScores {
