@@ -10,6 +10,7 @@ case $kind in
   *) echo "usage: sanitize.sh address|thread" >&2; exit 2 ;;
 esac
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 TSAN_OPTIONS=halt_on_error=0:exitcode=66
+export LSAN_OPTIONS=suppressions=$root/Tests/leaks.supp
 passed=0 failed=0
 try() { # name, command..
   local name=$1
