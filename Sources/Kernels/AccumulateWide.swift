@@ -162,20 +162,32 @@ import CShims
   var h30 = h00, h31 = h00, l00 = h00, l01 = h00, l10 = h00
   var l11 = h00, l20 = h00, l21 = h00, l30 = h00, l31 = h00
   var t = 0
+  if r.rows == nil {
+    var v = base
+    while t &+ 4 <= n {
+      if !upper {
+        let next = aheadFour(r, t, v - c) + c
+        ts_prefetch(next)
+        ts_prefetch(next + step)
+        ts_prefetch(next + 2 &* step)
+        ts_prefetch(next + 3 &* step)
+      }
+      let (b0, b1) = interleaved(v, v + step, v + 2 &* step, v + 3 &* step, upper)
+      let i = (t &>> 4) &* 32 &+ (t & 15)
+      quadStep(&h00, &h01, &l00, &l01, b0, b1, w0 + i)
+      quadStep(&h10, &h11, &l10, &l11, b0, b1, w1 + i)
+      quadStep(&h20, &h21, &l20, &l21, b0, b1, w2 + i)
+      quadStep(&h30, &h31, &l30, &l31, b0, b1, w3 + i)
+      v += 4 &* step
+      t &+= 4
+    }
+  }
   while t < n {
     // Rows beyond the last repeat it, with weights of zero.
-    var v0 = base, v1 = base, v2 = base, v3 = base
-    if r.rows == nil && t &+ 4 <= n {
-      v0 += t &* step
-      v1 = v0 + step
-      v2 = v1 + step
-      v3 = v2 + step
-    } else {
-      v0 += rowNumber(r, t) &* step
-      v1 += rowNumber(r, t &+ 1 < n ? t &+ 1 : t) &* step
-      v2 += rowNumber(r, t &+ 2 < n ? t &+ 2 : t) &* step
-      v3 += rowNumber(r, t &+ 3 < n ? t &+ 3 : t) &* step
-    }
+    let v0 = base + rowNumber(r, t) &* step
+    let v1 = base + rowNumber(r, t &+ 1 < n ? t &+ 1 : t) &* step
+    let v2 = base + rowNumber(r, t &+ 2 < n ? t &+ 2 : t) &* step
+    let v3 = base + rowNumber(r, t &+ 3 < n ? t &+ 3 : t) &* step
     if !upper {
       let next = aheadQuad(3, r, t, (v0 - c, v1 - c, v2 - c, v3 - c))
       ts_prefetch(next.0 + c)
@@ -183,11 +195,7 @@ import CShims
       ts_prefetch(next.2 + c)
       ts_prefetch(next.3 + c)
     }
-    let x0 = ts_load64(v0), x1 = ts_load64(v1), x2 = ts_load64(v2), x3 = ts_load64(v3)
-    let s = upper ? ts_bytes_high(x0, x1) : ts_bytes_low(x0, x1)
-    let e = upper ? ts_bytes_high(x2, x3) : ts_bytes_low(x2, x3)
-    let b0 = ts_pairs_low(s, e)
-    let b1 = ts_pairs_high(s, e)
+    let (b0, b1) = interleaved(v0, v1, v2, v3, upper)
     let i = (t &>> 4) &* 32 &+ (t & 15)
     quadStep(&h00, &h01, &l00, &l01, b0, b1, w0 + i)
     quadStep(&h10, &h11, &l10, &l11, b0, b1, w1 + i)
@@ -200,6 +208,22 @@ import CShims
   addQuads(home + 1 &* d, h10, h11, l10, l11, u1)
   addQuads(home + 2 &* d, h20, h21, l20, l21, u2)
   addQuads(home + 3 &* d, h30, h31, l30, l31, u3)
+}
+
+/// Columns 16 l + 0 ..< 4 and 4 ..< 8 (`upper`: 8 ..< 12 and 12 ..< 16) of 64 bytes of four rows, byte r of a word from row r.
+@inline(__always) func interleaved(
+  _ v0: UnsafeRawPointer, _ v1: UnsafeRawPointer, _ v2: UnsafeRawPointer, _ v3: UnsafeRawPointer, _ upper: Bool
+) -> (W, W) {
+  let x0 = ts_load64(v0), x1 = ts_load64(v1), x2 = ts_load64(v2), x3 = ts_load64(v3)
+  let s = upper ? ts_bytes_high(x0, x1) : ts_bytes_low(x0, x1)
+  let e = upper ? ts_bytes_high(x2, x3) : ts_bytes_low(x2, x3)
+  return (ts_pairs_low(s, e), ts_pairs_high(s, e))
+}
+
+/// Where what follows four rows from t on begins: contiguous rows, or one of a list and what lies behind it.
+@inline(__always) func aheadFour(_ r: tk_rows, _ t: Int, _ v: UnsafeRawPointer) -> UnsafeRawPointer {
+  guard let ahead = r.ahead else { return v }
+  return rowAddress(3, ahead.pointee, t < r.ahead_count ? t : r.ahead_count &- 1)
 }
 
 @inline(__always) func quadStep(_ h0: inout W, _ h1: inout W, _ l0: inout W, _ l1: inout W, _ b0: W, _ b1: W, _ w: UnsafeRawPointer) {

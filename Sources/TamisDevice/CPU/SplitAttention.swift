@@ -146,16 +146,15 @@ struct SplitAttention {
   private func logits(_ head: Int, _ first: Int, _ n: Int, _ place: Int, _ block: AttendedRows.Block, _ state: State) {
     var keys = rows.keyRows(block, head: head)
     let d = rows.headDim
-    withUnsafePointer(to: rows.valueRows(block, head: head)) { values in
-      keys.ahead = values
-      keys.ahead_count = block.count
-      if rotation.half == 0 {
+    if rotation.half == 0 {
+      withUnsafePointer(to: rows.valueRows(block, head: head)) { values in
+        keys.ahead = values
+        keys.ahead_count = block.count
         withUnsafePointer(to: state.q) { kernels.dot(&keys, block.count, $0, state.z, Self.stride) }
-      } else {
-        kernels.gather(&keys, block.count, Int32(d), state.keys)
       }
+      return
     }
-    if rotation.half == 0 { return }
+    kernels.gather(&keys, block.count, Int32(d), state.keys)
     let natural = rule.positions == .natural
     var start = natural ? rows.token(at: place) : place
     if natural && block.isSelected {
@@ -171,8 +170,15 @@ struct SplitAttention {
       table.pointee.angles(Double(firstPosition + first + i - start), rotation.frequency, rotation.half, state.cos, state.sin)
       rotation.turn(state.turned.f32! + i * group * d, group, d, state.cos, state.sin, stride: 0, table)
     }
-    var turnedKeys = tk_rows(base: state.keys, rows: nil, stride: d, scale: nil, scale_stride: 0, ahead: nil, ahead_count: 0)
-    withUnsafePointer(to: state.turned) { table.pointee.dot_f32(&turnedKeys, block.count, $0, state.z, Self.stride) }
+    // The kernel measures rows in its own elements, of four bytes.
+    var following = rows.valueRows(block, head: head)
+    following.stride = following.stride * rows.dtype.size / 4
+    withUnsafePointer(to: following) { values in
+      // Not while keys are gathered: prefetches that come faster than memory answers are dropped.
+      var turnedKeys = tk_rows(
+        base: state.keys, rows: nil, stride: d, scale: nil, scale_stride: 0, ahead: values, ahead_count: block.count)
+      withUnsafePointer(to: state.turned) { table.pointee.dot_f32(&turnedKeys, block.count, $0, state.z, Self.stride) }
+    }
   }
 
   /// Softmax and p.V of a block. Where some query may not see all of it, each query gets its own range, so that a value no
