@@ -66,7 +66,7 @@ import CShims
 }
 
 @inline(__always) func fillScores(_ table: UnsafeMutablePointer<tk_table>) {
-  table.pointee.vote_exp = { z, n, m in voteExp(z, n, m) }
+  table.pointee.vote_exp = { z, n, m, ahead in voteExp(z, n, m, ahead) }
   table.pointee.clean_logits = { z, n in cleanLogits(z, n) }
   table.pointee.vote_sum = { e, stride, c, heads, n, vote in voteSum(e, stride, c, Int(heads), n, vote) }
   table.pointee.max_pool = { x, n, width, out in maxPool(x, n, width, out) }

@@ -93,7 +93,8 @@ typedef struct tk_table {
 
   // Vote of one head over a block, in place: NaN -> -inf, infinities -> +-FLT_MAX (a NaN's -inf stays), m = max z,
   // e_t = exp(z_t - m), returns sum e. All -inf: m = -inf, zeros, 0.
-  float (*_Nonnull vote_exp)(float *_Nonnull z, ptrdiff_t n, float *_Nonnull m);
+  // Brings near 8 n bytes from `ahead` on meanwhile (any address will do; NULL: nothing).
+  float (*_Nonnull vote_exp)(float *_Nonnull z, ptrdiff_t n, float *_Nonnull m, const void *_Nullable ahead);
   // NaN -> -inf, infinities -> +-FLT_MAX; in place
   void (*_Nonnull clean_logits)(float *_Nonnull z, ptrdiff_t n);
   // vote[t] = sum_h c[h] e[h * stride + t], h ascending

@@ -165,12 +165,6 @@ TS_INLINE ts_f ts_sum_folded(ts_f x, ts_f y, ts_f z, ts_f w) {
   ts_f t = (ts_f)_mm512_unpacklo_ps(z, w) + (ts_f)_mm512_unpackhi_ps(z, w);
   return (ts_f)_mm512_unpacklo_pd((__m512d)s, (__m512d)t) + (ts_f)_mm512_unpackhi_pd((__m512d)s, (__m512d)t);
 }
-// Lane 4 g + r: the sum of a(r, g), in the order of ts_sum.
-TS_INLINE ts_f ts_sum16(ts_f a00, ts_f a01, ts_f a02, ts_f a03, ts_f a10, ts_f a11, ts_f a12, ts_f a13, ts_f a20, ts_f a21,
-                        ts_f a22, ts_f a23, ts_f a30, ts_f a31, ts_f a32, ts_f a33) {
-  return ts_sum_folded(ts_fold_four(a00, a01, a02, a03), ts_fold_four(a10, a11, a12, a13), ts_fold_four(a20, a21, a22, a23),
-                       ts_fold_four(a30, a31, a32, a33));
-}
 // a + v * p[0]. An instruction of its own so that the weight stays a memory operand: with a weight in a register, 32 sums and a
 // row's vector do not fit the register file.
 TS_INLINE ts_f ts_fma_weight(ts_f a, ts_f v, const float *_Nonnull p) {
@@ -365,9 +359,4 @@ TS_INLINE void ts_add_words(float *_Nonnull o, ts_f x, ts_f y) {
     __builtin_memcpy(o + 16 * l, &v, sizeof v);
   }
 }
-// a, a, a, a, b, b, b, b, ..
-TS_INLINE ts_f ts_quads(float a, float b, float c, float d) { return (ts_f){a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d}; }
-TS_INLINE ts_w ts_quad_words(int32_t a, int32_t b, int32_t c, int32_t d) { return (ts_w){a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d}; }
-// a, b, c, d, a, b, c, d, ..
-TS_INLINE ts_f ts_repeat4(float a, float b, float c, float d) { return (ts_f){a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}; }
 #endif
