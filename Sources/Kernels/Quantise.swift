@@ -55,7 +55,7 @@ import CShims
     let high = q.i8_high.unsafelyUnwrapped + g &* d
     let low = q.i8_low.unsafelyUnwrapped + g &* d
     let scale = f32ToI8(x, high, d)
-    let fine = scale / 254
+    let fine = scale / 256
     var bad = false
     var highSum: Int32 = 0
     var lowSum: Int32 = 0

@@ -30,10 +30,7 @@ import CShims
   let count = Int(w.count)
   var tile = 0
   while tile < n {
-    // Two tiles at a time; a last odd one is read twice and written once.
-    let pair = tile &+ 1 < n
     let t0 = tiles + tile &* 16 &* d
-    let t1 = pair ? t0 + 16 &* d : t0
     var g = 0
     while g < count {
       let last = count &- 1
@@ -41,48 +38,42 @@ import CShims
       let q1 = q + (g &+ 1 < last ? g &+ 1 : last) &* d
       let q2 = q + (g &+ 2 < last ? g &+ 2 : last) &* d
       let q3 = q + (g &+ 3 < last ? g &+ 3 : last) &* d
+      // Even and odd words apart: a chain of its own for each. One tile after the other, so that memory is read in order.
       var a0 = ts_splat_word(0)
       var a1 = a0, a2 = a0, a3 = a0
       var b0 = a0, b1 = a0, b2 = a0, b3 = a0
       var i = 0
       while i < d {
         let x = ts_load64(t0 + i &* 16)
-        let y = ts_load64(t1 + i &* 16)
-        ts_prefetch(t1 + (i &* 16 &+ 4096))
-        ts_prefetch(t1 + (i &* 16 &+ 4096 &+ 16 &* d))
-        let w0 = ts_splat_word((q0 + i).loadUnaligned(as: Int32.self))
-        a0 = ts_dot_u8(a0, x, w0)
-        b0 = ts_dot_u8(b0, y, w0)
-        let w1 = ts_splat_word((q1 + i).loadUnaligned(as: Int32.self))
-        a1 = ts_dot_u8(a1, x, w1)
-        b1 = ts_dot_u8(b1, y, w1)
-        let w2 = ts_splat_word((q2 + i).loadUnaligned(as: Int32.self))
-        a2 = ts_dot_u8(a2, x, w2)
-        b2 = ts_dot_u8(b2, y, w2)
-        let w3 = ts_splat_word((q3 + i).loadUnaligned(as: Int32.self))
-        a3 = ts_dot_u8(a3, x, w3)
-        b3 = ts_dot_u8(b3, y, w3)
-        i &+= 4
+        let y = ts_load64(t0 + (i &* 16 &+ 64))
+        ts_prefetch(t0 + (i &* 16 &+ 8192))
+        ts_prefetch(t0 + (i &* 16 &+ 8256))
+        a0 = ts_dot_u8(a0, x, ts_splat_word((q0 + i).loadUnaligned(as: Int32.self)))
+        b0 = ts_dot_u8(b0, y, ts_splat_word((q0 + (i &+ 4)).loadUnaligned(as: Int32.self)))
+        a1 = ts_dot_u8(a1, x, ts_splat_word((q1 + i).loadUnaligned(as: Int32.self)))
+        b1 = ts_dot_u8(b1, y, ts_splat_word((q1 + (i &+ 4)).loadUnaligned(as: Int32.self)))
+        a2 = ts_dot_u8(a2, x, ts_splat_word((q2 + i).loadUnaligned(as: Int32.self)))
+        b2 = ts_dot_u8(b2, y, ts_splat_word((q2 + (i &+ 4)).loadUnaligned(as: Int32.self)))
+        a3 = ts_dot_u8(a3, x, ts_splat_word((q3 + i).loadUnaligned(as: Int32.self)))
+        b3 = ts_dot_u8(b3, y, ts_splat_word((q3 + (i &+ 4)).loadUnaligned(as: Int32.self)))
+        i &+= 8
       }
       let home = z + (g &* zs &+ tile &* 16)
-      let s0 = ts_load_f32(scale + tile &* 16)
-      let s1 = ts_load_f32(scale + (pair ? tile &+ 1 : tile) &* 16)
-      scoreStore(home, a0, b0, s0, s1, w, g, pair)
-      if g &+ 1 < count { scoreStore(home + zs, a1, b1, s0, s1, w, g &+ 1, pair) }
-      if g &+ 2 < count { scoreStore(home + 2 &* zs, a2, b2, s0, s1, w, g &+ 2, pair) }
-      if g &+ 3 < count { scoreStore(home + 3 &* zs, a3, b3, s0, s1, w, g &+ 3, pair) }
+      let s = ts_load_f32(scale + tile &* 16)
+      scoreStore(home, a0 &+ b0, s, w, g)
+      if g &+ 1 < count { scoreStore(home + zs, a1 &+ b1, s, w, g &+ 1) }
+      if g &+ 2 < count { scoreStore(home + 2 &* zs, a2 &+ b2, s, w, g &+ 2) }
+      if g &+ 3 < count { scoreStore(home + 3 &* zs, a3 &+ b3, s, w, g &+ 3) }
       g &+= 4
     }
-    tile &+= 2
+    tile &+= 1
   }
 }
 
 /// Keys are stored as k + 128, so 128 sum(q) is taken off again.
-@inline(__always) func scoreStore(_ home: Floats, _ a: W, _ b: W, _ s0: F, _ s1: F, _ w: tk_queries, _ g: Int, _ pair: Bool) {
+@inline(__always) func scoreStore(_ home: Floats, _ a: W, _ s: F, _ w: tk_queries, _ g: Int) {
   let offset = ts_splat_word(w.i8_high_sum.unsafelyUnwrapped[g] &* 128)
-  let qs = ts_splat(w.i8_scale.unsafelyUnwrapped[g])
-  ts_store_f32(home, ts_to_f32(a &- offset) * (s0 * qs))
-  if pair { ts_store_f32(home + 16, ts_to_f32(b &- offset) * (s1 * qs)) }
+  ts_store_f32(home, ts_to_f32(a &- offset) * (s * ts_splat(w.i8_scale.unsafelyUnwrapped[g])))
 }
 
 @inline(never) func scoreBF16(_ tiles: UnsafeRawPointer, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {

@@ -42,8 +42,13 @@ import CShims
   #endif
   table.pointee.accumulate_f32 = { r, n, p, ps, g, d, o in accumulateF32(r, n, p, ps, Int(g), Int(d), o) }
   table.pointee.accumulate_f16 = { r, n, p, ps, g, d, o in accumulateF16(r, n, p, ps, Int(g), Int(d), o) }
+  #if ISA_V4X
+  table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateBF16Pairs(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.accumulate_i8 = { r, n, p, ps, g, d, o in accumulateI8Quads(r, n, p, ps, Int(g), Int(d), o) }
+  #else
   table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateBF16(r, n, p, ps, Int(g), Int(d), o) }
   table.pointee.accumulate_i8 = { r, n, p, ps, g, d, o in accumulateI8(r, n, p, ps, Int(g), Int(d), o) }
+  #endif
   table.pointee.gather_f32 = { r, n, d, to in gatherF32(r, n, Int(d), to) }
   table.pointee.gather_f16 = { r, n, d, to in gatherF16(r, n, Int(d), to) }
   table.pointee.gather_bf16 = { r, n, d, to in gatherBF16(r, n, Int(d), to) }
@@ -61,7 +66,7 @@ import CShims
 }
 
 @inline(__always) func fillScores(_ table: UnsafeMutablePointer<tk_table>) {
-  table.pointee.vote_exp = { z, n, m in voteExp(z, n, m) }
+  table.pointee.vote_exp = { z, n, m, ahead in voteExp(z, n, m, ahead) }
   table.pointee.clean_logits = { z, n in cleanLogits(z, n) }
   table.pointee.vote_sum = { e, stride, c, heads, n, vote in voteSum(e, stride, c, Int(heads), n, vote) }
   table.pointee.max_pool = { x, n, width, out in maxPool(x, n, width, out) }

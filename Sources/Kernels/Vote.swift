@@ -23,7 +23,7 @@ import CShims
   }
 }
 
-@inline(never) func voteExp(_ z: Floats, _ n: Int, _ m: Floats) -> Float {
+@inline(never) func voteExp(_ z: Floats, _ n: Int, _ m: Floats, _ ahead: UnsafeRawPointer?) -> Float {
   var best = ts_splat(negativeInfinity)
   var i = 0
   while i &+ lanes <= n {
@@ -47,6 +47,10 @@ import CShims
   var sum = ts_splat(0)
   i = 0
   while i &+ lanes <= n {
+    if let ahead {
+      ts_prefetch(ahead + 8 &* i)
+      if lanes == 16 { ts_prefetch(ahead + (8 &* i &+ 64)) }
+    }
     let e = ts_exp2((ts_load_f32(z + i) - mv) * a)
     ts_store_f32(z + i, e)
     sum = sum + e

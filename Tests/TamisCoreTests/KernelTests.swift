@@ -131,7 +131,8 @@ struct Random {
               queries.count = Int32(g)
               queries.dim = Int32(d)
               k.dot_f32(&rows, n, &queries, &z, n + 2)
-              k.accumulate_f32(&rows, n, p, n + 1, Int32(g), Int32(d), &o)
+              var weights = p
+              k.accumulate_f32(&rows, n, &weights, n + 1, Int32(g), Int32(d), &o)
             }
           }
         }

@@ -21,7 +21,7 @@ typedef struct tk_rows {
 } tk_rows;
 
 // `count` query vectors [count][dim] in the forms the dot kernels read. The caller fills f32 and points the rest at room of
-// its own; prepare_queries fills them. i8 holds two terms: q ~ i8_scale * (high + low / 254).
+// its own; prepare_queries fills them. i8 holds two terms: q ~ i8_scale * (high + low / 256).
 typedef struct tk_queries {
   float *_Nullable f32;
   uint16_t *_Nullable bf16;
@@ -36,7 +36,8 @@ typedef struct tk_queries {
 
 typedef void (*tk_dot)(const tk_rows *_Nonnull rows, ptrdiff_t n, const tk_queries *_Nonnull q, float *_Nonnull z,
                        ptrdiff_t z_stride);
-typedef void (*tk_accumulate)(const tk_rows *_Nonnull rows, ptrdiff_t n, const float *_Nonnull p, ptrdiff_t p_stride,
+// The weights may be overwritten.
+typedef void (*tk_accumulate)(const tk_rows *_Nonnull rows, ptrdiff_t n, float *_Nonnull p, ptrdiff_t p_stride,
                               int32_t count, int32_t dim, float *_Nonnull o);
 typedef void (*tk_gather)(const tk_rows *_Nonnull rows, ptrdiff_t n, int32_t dim, float *_Nonnull to);
 typedef void (*tk_score_tiles)(const void *_Nonnull tiles, const float *_Nullable scale, ptrdiff_t n_tiles,
@@ -92,7 +93,8 @@ typedef struct tk_table {
 
   // Vote of one head over a block, in place: NaN -> -inf, infinities -> +-FLT_MAX (a NaN's -inf stays), m = max z,
   // e_t = exp(z_t - m), returns sum e. All -inf: m = -inf, zeros, 0.
-  float (*_Nonnull vote_exp)(float *_Nonnull z, ptrdiff_t n, float *_Nonnull m);
+  // Brings near 8 n bytes from `ahead` on meanwhile (any address will do; NULL: nothing).
+  float (*_Nonnull vote_exp)(float *_Nonnull z, ptrdiff_t n, float *_Nonnull m, const void *_Nullable ahead);
   // NaN -> -inf, infinities -> +-FLT_MAX; in place
   void (*_Nonnull clean_logits)(float *_Nonnull z, ptrdiff_t n);
   // vote[t] = sum_h c[h] e[h * stride + t], h ascending

@@ -165,12 +165,6 @@ TS_INLINE ts_f ts_sum_folded(ts_f x, ts_f y, ts_f z, ts_f w) {
   ts_f t = (ts_f)_mm512_unpacklo_ps(z, w) + (ts_f)_mm512_unpackhi_ps(z, w);
   return (ts_f)_mm512_unpacklo_pd((__m512d)s, (__m512d)t) + (ts_f)_mm512_unpackhi_pd((__m512d)s, (__m512d)t);
 }
-// Lane 4 g + r: the sum of a(r, g), in the order of ts_sum.
-TS_INLINE ts_f ts_sum16(ts_f a00, ts_f a01, ts_f a02, ts_f a03, ts_f a10, ts_f a11, ts_f a12, ts_f a13, ts_f a20, ts_f a21,
-                        ts_f a22, ts_f a23, ts_f a30, ts_f a31, ts_f a32, ts_f a33) {
-  return ts_sum_folded(ts_fold_four(a00, a01, a02, a03), ts_fold_four(a10, a11, a12, a13), ts_fold_four(a20, a21, a22, a23),
-                       ts_fold_four(a30, a31, a32, a33));
-}
 // a + v * p[0]. An instruction of its own so that the weight stays a memory operand: with a weight in a register, 32 sums and a
 // row's vector do not fit the register file.
 TS_INLINE ts_f ts_fma_weight(ts_f a, ts_f v, const float *_Nonnull p) {
@@ -313,8 +307,56 @@ TS_INLINE ts_w ts_splat_word(int32_t x) { return (ts_w)(x); }
 TS_INLINE ts_f ts_to_f32(ts_w x) { return __builtin_convertvector(x, ts_f); }
 TS_INLINE ts_w ts_as_words(ts_f x) { return (ts_w)x; }
 TS_INLINE ts_f ts_as_floats(ts_w x) { return (ts_f)x; }
-// a, a, a, a, b, b, b, b, ..
-TS_INLINE ts_f ts_quads(float a, float b, float c, float d) { return (ts_f){a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d}; }
-// a, b, c, d, a, b, c, d, ..
-TS_INLINE ts_f ts_repeat4(float a, float b, float c, float d) { return (ts_f){a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}; }
+// ts_fold_four and ts_sum_folded of integers
+TS_INLINE ts_w ts_fold_words(ts_w x, ts_w y, int half) {
+  ts_w low = half ? (ts_w)_mm512_shuffle_i32x4((__m512i)x, (__m512i)y, 0x88) : (ts_w)_mm512_shuffle_i64x2((__m512i)x, (__m512i)y, 0x44);
+  ts_w high = half ? (ts_w)_mm512_shuffle_i32x4((__m512i)x, (__m512i)y, 0xdd) : (ts_w)_mm512_shuffle_i64x2((__m512i)x, (__m512i)y, 0xee);
+  return low + high;
+}
+TS_INLINE ts_w ts_fold_four_words(ts_w a, ts_w b, ts_w c, ts_w d) {
+  return ts_fold_words(ts_fold_words(a, b, 0), ts_fold_words(c, d, 0), 1);
+}
+TS_INLINE ts_w ts_sum_folded_words(ts_w x, ts_w y, ts_w z, ts_w w) {
+  __m512i s = (__m512i)((ts_w)_mm512_unpacklo_epi32((__m512i)x, (__m512i)y) + (ts_w)_mm512_unpackhi_epi32((__m512i)x, (__m512i)y));
+  __m512i t = (__m512i)((ts_w)_mm512_unpacklo_epi32((__m512i)z, (__m512i)w) + (ts_w)_mm512_unpackhi_epi32((__m512i)z, (__m512i)w));
+  return (ts_w)_mm512_unpacklo_epi64(s, t) + (ts_w)_mm512_unpackhi_epi64(s, t);
+}
+TS_INLINE ts_w ts_times_256(ts_w x) { return (ts_w)((ts_u)x << 8); }
+
+// Rows x and y of 32 bf16 -> pairs (x, y) of columns 8 l + 0 ..< 4 (low) or + 4 ..< 8 (high) in lane group l.
+TS_INLINE ts_w ts_pairs_low(ts_w x, ts_w y) { return (ts_w)_mm512_unpacklo_epi16((__m512i)x, (__m512i)y); }
+TS_INLINE ts_w ts_pairs_high(ts_w x, ts_w y) { return (ts_w)_mm512_unpackhi_epi16((__m512i)x, (__m512i)y); }
+TS_INLINE ts_w ts_bytes_low(ts_w x, ts_w y) { return (ts_w)_mm512_unpacklo_epi8((__m512i)x, (__m512i)y); }
+TS_INLINE ts_w ts_bytes_high(ts_w x, ts_w y) { return (ts_w)_mm512_unpackhi_epi8((__m512i)x, (__m512i)y); }
+// o[0 ..< 32] += the columns of ts_pairs_low and ts_pairs_high in their order
+TS_INLINE void ts_add_pairs(float *_Nonnull o, ts_f low, ts_f high) {
+  ts_f x = __builtin_shufflevector(low, high, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+  ts_f y = __builtin_shufflevector(low, high, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+  ts_store_f32(o, ts_load_f32(o) + x);
+  ts_store_f32(o + 16, ts_load_f32(o + 16) + y);
+}
+// a + pairs of v times the pair of bf16 weights at p, which stays a memory operand (see ts_fma_weight)
+TS_INLINE ts_f ts_dot_weights(ts_f a, ts_w v, const void *_Nonnull p) {
+  __asm__("vdpbf16ps (%1)%{1to16%}, %2, %0" : "+v"(a) : "r"(p), "v"(v), "m"(*(const int32_t *)p));
+  return a;
+}
+TS_INLINE ts_f ts_load_f32_part(const void *_Nonnull p, int32_t n) { return (ts_f)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+TS_INLINE void ts_store_f32_part(void *_Nonnull p, ts_f x, int32_t n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x); }
+TS_INLINE void ts_store_bf16(void *_Nonnull p, ts_f x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
+TS_INLINE ts_w ts_round(ts_f x) { return (ts_w)_mm512_cvtps_epi32((__m512)x); }
+// low bytes of the lanes
+TS_INLINE void ts_store_bytes(void *_Nonnull p, ts_w x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)x)); }
+TS_INLINE ts_w ts_high_bytes(ts_w x) { return (ts_w)((ts_u)x >> 8); }
+// o[16 l + i] += x[4 l + i], o[16 l + 4 + i] += y[4 l + i], i < 4: the columns of bytes interleaved from four rows
+TS_INLINE void ts_add_words(float *_Nonnull o, ts_f x, ts_f y) {
+  ts_f a = __builtin_shufflevector(x, y, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+  ts_f b = __builtin_shufflevector(x, y, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+  ts_f8 part[4] = {__builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15),
+                   __builtin_shufflevector(b, b, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(b, b, 8, 9, 10, 11, 12, 13, 14, 15)};
+  for (int l = 0; l < 4; l++) {
+    ts_f8 v; __builtin_memcpy(&v, o + 16 * l, sizeof v);
+    v += part[l];
+    __builtin_memcpy(o + 16 * l, &v, sizeof v);
+  }
+}
 #endif

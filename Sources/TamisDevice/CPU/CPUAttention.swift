@@ -94,7 +94,7 @@ extension CPUBackend {
       rows: rows, rotation: rotation, rule: rule, q: queries.q, out: queries.out, lse: queries.lse, group: group, c: c,
       firstPosition: queries.position, low: low, high: high, table: kernels, kernels: RowKernels(kernels, rows.dtype),
       // A level without products of bf16 pairs widens by itself.
-      widensKeys: queries.f32Products && (rows.dtype == .bf16 || rows.dtype == .i8) && kernels.pointee.prefill.scores_bf16 != nil,
+      widens: queries.f32Products && (rows.dtype == .bf16 || rows.dtype == .i8) && kernels.pointee.prefill.scores_bf16 != nil,
       queriesPerTask: plan.queriesPerTask, queryGroups: plan.queryGroups, part: plan.part, parts: plan.parts,
       partial: partialCount == 0 ? nil : shared.take(Float.self, partialCount))
     if progress == nil {

@@ -101,11 +101,25 @@ struct Scoring {
   }
 
   /// Logits to exponentials of block b; writes m and sum at [head][blocks].
-  func exponentials(_ b: Int, _ m: UnsafeMutablePointer<Float>, _ sum: UnsafeMutablePointer<Float>) {
+  /// Meanwhile the keys of block `next`, which this worker is likely to score next, come near: memory would rest otherwise.
+  func exponentials(_ b: Int, _ m: UnsafeMutablePointer<Float>, _ sum: UnsafeMutablePointer<Float>, next: Int) {
     let n = tokens(b).count
     for h in 0..<qHeads {
-      sum[h * blocks + b] = table.pointee.vote_exp(z + (b * qHeads + h) * Self.block, n, m + h * blocks + b)
+      sum[h * blocks + b] = table.pointee.vote_exp(
+        z + (b * qHeads + h) * Self.block, n, m + h * blocks + b, keyBytes(next, offset: 8 * Self.block * h))
     }
+  }
+
+  /// Where the bytes from `offset` on of block b's keys, all heads of a page together, lie.
+  private func keyBytes(_ b: Int, offset: Int) -> UnsafeRawPointer? {
+    if b >= blocks { return nil }
+    let layout = store.layout
+    let size = (layout.scoringCopy ?? layout.dtype).size
+    let pageBytes = layout.pageElements * size
+    let page = tokens(b).lowerBound / layout.pageTokens + offset / pageBytes
+    if page * layout.pageTokens >= candidates.upperBound { return nil }
+    let base = UnsafeRawPointer(layout.scoringCopy == nil ? store.keys(keys.layer) : store.tiles(keys.layer)!)
+    return base + Int(keys.pages[page]) * pageBytes + offset % pageBytes
   }
 
   /// c[block][head] = exp(m - M_h) / L_h; `m` becomes exp(m - M_h).
@@ -113,7 +127,7 @@ struct Scoring {
     for h in 0..<qHeads {
       var top: Float = 0
       let mh = m + h * blocks
-      _ = table.pointee.vote_exp(mh, blocks, &top)
+      _ = table.pointee.vote_exp(mh, blocks, &top, nil)
       var total: Float = 0
       for b in 0..<blocks where sum[h * blocks + b] > 0 { total += mh[b] * sum[h * blocks + b] }
       for b in 0..<blocks { c[b * qHeads + h] = total > 0 && sum[h * blocks + b] > 0 ? mh[b] / total : 0 }
@@ -179,7 +193,7 @@ extension CPUBackend {
         pool.run(blocks, $0) { context, b, worker in
           let region = context.assumingMemoryBound(to: Region.self)
           region.pointee.work.logits(b, region.pointee.workers[worker])
-          region.pointee.work.exponentials(b, region.pointee.m, region.pointee.sum)
+          region.pointee.work.exponentials(b, region.pointee.m, region.pointee.sum, next: b + region.pointee.workers.count)
         }
       }
       work.weights(m, sum, c)

@@ -26,8 +26,8 @@ struct SplitAttention {
   let high: UnsafePointer<Int>
   let table: UnsafePointer<tk_table>
   let kernels: RowKernels
-  /// Keys are widened to f32 before the products, which else would round queries to the keys' dtype.
-  let widensKeys: Bool
+  /// Keys and values are widened to f32 before the products, which else would round queries and weights to fit them.
+  let widens: Bool
 
   /// Queries (of one head) per task.
   let queriesPerTask: Int
@@ -148,17 +148,17 @@ struct SplitAttention {
   private func logits(_ head: Int, _ first: Int, _ n: Int, _ place: Int, _ block: AttendedRows.Block, _ state: State) {
     var keys = rows.keyRows(block, head: head)
     let d = rows.headDim
-    withUnsafePointer(to: rows.valueRows(block, head: head)) { values in
-      keys.ahead = values
-      keys.ahead_count = block.count
-      if rotation.half == 0 && !widensKeys {
+    if rotation.half == 0 && !widens {
+      withUnsafePointer(to: rows.valueRows(block, head: head)) { values in
+        keys.ahead = values
+        keys.ahead_count = block.count
         withUnsafePointer(to: state.q) { kernels.dot(&keys, block.count, $0, state.z, Self.stride) }
-      } else {
-        kernels.gather(&keys, block.count, Int32(d), state.keys)
       }
+      return
     }
+    kernels.gather(&keys, block.count, Int32(d), state.keys)
     if rotation.half == 0 {
-      if widensKeys { dot(state.q, block.count, state) }
+      dot(state.q, head, block, state)
       return
     }
     let natural = rule.positions == .natural
@@ -176,14 +176,20 @@ struct SplitAttention {
       table.pointee.angles(Double(firstPosition + first + i - start), rotation.frequency, rotation.half, state.cos, state.sin)
       rotation.turn(state.turned.f32! + i * group * d, group, d, state.cos, state.sin, stride: 0, table)
     }
-    dot(state.turned, block.count, state)
+    dot(state.turned, head, block, state)
   }
 
-  /// z = q . k of the first n gathered keys.
-  private func dot(_ queries: tk_queries, _ n: Int, _ state: State) {
-    var keys = tk_rows(
-      base: state.keys, rows: nil, stride: rows.headDim, scale: nil, scale_stride: 0, ahead: nil, ahead_count: 0)
-    withUnsafePointer(to: queries) { table.pointee.dot_f32(&keys, n, $0, state.z, Self.stride) }
+  /// z = q . k of the gathered keys of a block, while its values come near.
+  private func dot(_ queries: tk_queries, _ head: Int, _ block: AttendedRows.Block, _ state: State) {
+    // The kernel measures rows in its own elements, of four bytes.
+    var following = rows.valueRows(block, head: head)
+    following.stride = following.stride * rows.dtype.size / 4
+    withUnsafePointer(to: following) { values in
+      // Not while keys are gathered: prefetches that come faster than memory answers are dropped.
+      var keys = tk_rows(
+        base: state.keys, rows: nil, stride: rows.headDim, scale: nil, scale_stride: 0, ahead: values, ahead_count: block.count)
+      withUnsafePointer(to: queries) { table.pointee.dot_f32(&keys, block.count, $0, state.z, Self.stride) }
+    }
   }
 
   /// Softmax and p.V of a block. Where some query may not see all of it, each query gets its own range, so that a value no
@@ -211,14 +217,19 @@ struct SplitAttention {
       let worth = table.pointee.softmax_block(z + from, to - from, a, state.m + r, state.l + r)
       if worth != 1 { table.pointee.scale_by(state.o + r * d, d, worth) }
     }
+    let accumulate = widens ? table.pointee.accumulate_f32 : kernels.accumulate
+    if widens {
+      kernels.gather(&values, block.count, Int32(d), state.keys)
+      values = widened(state.keys)
+    }
     if whole {
       let following = next ?? block
       withUnsafePointer(to: rows.keyRows(following, head: head)) { keys in
-        if next != nil {
+        if next != nil && !widens {
           values.ahead = keys
           values.ahead_count = following.count
         }
-        kernels.accumulate(&values, block.count, state.z, Self.stride, Int32(all), Int32(d), state.o)
+        accumulate(&values, block.count, state.z, Self.stride, Int32(all), Int32(d), state.o)
       }
       return
     }
@@ -229,9 +240,14 @@ struct SplitAttention {
       if from >= to { continue }
       var part = block
       if let list = block.rows { part.rows = list + from } else { part.firstRow += from }
-      var seen = rows.valueRows(part, head: head)
-      kernels.accumulate(&seen, to - from, state.z + r * Self.stride + from, Self.stride, 1, Int32(d), state.o + r * d)
+      var seen = widens ? widened(state.keys + from * d) : rows.valueRows(part, head: head)
+      accumulate(&seen, to - from, state.z + r * Self.stride + from, Self.stride, 1, Int32(d), state.o + r * d)
     }
+  }
+
+  /// Rows of f32 in scratch.
+  private func widened(_ base: UnsafePointer<Float>) -> tk_rows {
+    tk_rows(base: base, rows: nil, stride: rows.headDim, scale: nil, scale_stride: 0, ahead: nil, ahead_count: 0)
   }
 
   // MARK: results
