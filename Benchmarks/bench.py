@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -86,6 +87,19 @@ class Bench:
         self.ctx = tamis.Context(threads=options.threads)
         self.rng = np.random.default_rng(SEED)
         self.rows: list[Row] = []
+        # Random, not zeros: a page of zeros may be one physical page.
+        self.buffer = self.rng.standard_normal(1 << (22 if options.quick else 27), dtype=np.float32)
+        self.slices = np.array_split(self.buffer, options.threads)
+        self.readers = ThreadPoolExecutor(options.threads)
+
+    def read(self) -> None:
+        """Reads a large buffer with all threads: a contestant of every memory-bound case, since a shared machine's bandwidth
+        moves within minutes and a share of it means something only within one loop."""
+        list(self.readers.map(np.max, self.slices))
+
+    def bandwidth(self, times: dict[str, Times]) -> float:
+        """GB/s of `read` in the loop that gave `times`."""
+        return self.buffer.nbytes / times["read"].median / 1e6
 
     def normal(self, *shape) -> np.ndarray:
         return self.rng.standard_normal(shape, dtype=np.float32)
@@ -172,13 +186,14 @@ class Bench:
         for dtype, item in [("f32", 4), ("bf16", 2), ("i8", 1 + 4 / d)]:
             cache, sequence = self.cache(k, v, dtype)
             step = self.decoder(cache, sequence, tamis.DenseAttention(), queries)
-            t = interleave({"ours": step, "torch": peers[dtype][1]}, seconds=self.options.seconds)
+            t = interleave({"ours": step, "read": self.read, "torch": peers[dtype][1]}, seconds=self.options.seconds)
             rate = 2 * kv_heads * n * d * item / t["ours"].median / 1e6
             self.add(Row(
                 "Dense decode", f"{heads}/{kv_heads} heads, d {d}, {n} tokens, {dtype} cache", t["ours"].min, t["ours"].median,
                 peers[dtype][0], t["torch"].min, t["torch"].median, {"torch": t["torch"].median / t["ours"].median},
                 "10 x torch, 80 % of bandwidth" if dtype == "f32" else "80 % of bandwidth", rate, "GB/s",
-                rate / self.ceilings.bandwidth, self.decode_error(sequence, step, queries[0], np.arange(n))))
+                rate / self.bandwidth(t), self.decode_error(sequence, step, queries[0], np.arange(n)),
+                f"read {self.bandwidth(t):.1f} GB/s"))
 
     def decode_error(self, sequence, step, q, tokens) -> float:
         """Largest error of 4 heads against float64 over what the cache holds of `tokens`."""
@@ -220,7 +235,7 @@ class Bench:
         ]:
             step = self.decoder(*caches[copy], self.method(similarity), queries)
             t = interleave({
-                "ours": step, "own dense": dense,
+                "ours": step, "own dense": dense, "read": self.read,
                 "torch": lambda: sdpa(tq[None], tk[None], tv[None], enable_gqa=True),
             }, seconds=self.options.seconds)
             step.selector.reset_stats()
@@ -237,7 +252,7 @@ class Bench:
                 "TokenSelect decode", f"{heads}/{kv_heads} heads, d {d}, {n} tokens, k {top} + {sink} + {recent}, {case}",
                 t["ours"].min, t["ours"].median, "torch dense f32", t["torch"].min, t["torch"].median,
                 {"own dense": t["own dense"].median / t["ours"].median, "torch": t["torch"].median / t["ours"].median},
-                goal, rate, "GB/s", rate / self.ceilings.bandwidth, error))
+                goal, rate, "GB/s", rate / self.bandwidth(t), error, f"read {self.bandwidth(t):.1f} GB/s"))
 
     # ------------------------------------------------------------------------------------------------ (e) growth
 
@@ -262,8 +277,10 @@ class Bench:
             # torch repeats K and V for each query head: 4 times the cache, out of proportion beyond 64K.
             if n <= 65536:
                 contestants["torch dense"] = lambda: sdpa(tq[None], tk[None], tv[None], enable_gqa=True)
-            t = interleave(contestants, seconds=self.options.seconds)
+            t = interleave({**contestants, "read": self.read}, seconds=self.options.seconds)
             for name, times in t.items():
+                if name == "read":
+                    continue
                 bytes_read = None
                 if hasattr(contestants[name], "selector"):
                     contestants[name].selector.reset_stats()
@@ -273,7 +290,7 @@ class Bench:
                 self.add(Row(
                     "Growth of a decode step", f"{n} tokens, {name}", times.min, times.median,
                     ratios={"own dense": t["dense"].median / times.median}, rate=rate, unit="GB/s" if rate else "",
-                    share=rate / self.ceilings.bandwidth if rate else None,
+                    share=rate / self.bandwidth(t) if rate else None,
                     note=f"{bytes_read / 1e6:.1f} MB read" if bytes_read else ""))
             del plain, contestants
 
