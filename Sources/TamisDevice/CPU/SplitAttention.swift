@@ -130,13 +130,14 @@ struct SplitAttention {
     var place = max(from, least)
     let end = min(to, most)
     if place >= end { return }
-    let span = rotation.half > 0 ? Rotation.span : AttendedRows.block
+    // Short blocks keep what comes near in the first-level cache; int8 pays for its weights once per block.
+    let span = rows.dtype == .i8 && rotation.half == 0 ? AttendedRows.block : Rotation.span
     var block = rows.block(at: place, before: end, most: span)
     while true {
       // Memory never rests: a block's values come near while its keys are worked on, the next keys while its values are.
       let after = place + block.count
       let next = after < end ? rows.block(at: after, before: end, most: span) : nil
-      logits(head, first, n, place, block, state)
+      logits(head, first, n, place, block, next, state)
       weigh(head, first, n, place, block, next, state)
       guard let next else { return }
       place = after
@@ -145,10 +146,13 @@ struct SplitAttention {
   }
 
   /// z = q . k of a block, keys and queries turned to where they stand.
-  private func logits(_ head: Int, _ first: Int, _ n: Int, _ place: Int, _ block: AttendedRows.Block, _ state: State) {
+  private func logits(
+    _ head: Int, _ first: Int, _ n: Int, _ place: Int, _ block: AttendedRows.Block, _ next: AttendedRows.Block?, _ state: State
+  ) {
     var keys = rows.keyRows(block, head: head)
     let d = rows.headDim
-    if rotation.half == 0 && !widens {
+    let gathers = gathers(block)
+    if rotation.half == 0 && !gathers {
       withUnsafePointer(to: rows.valueRows(block, head: head)) { values in
         keys.ahead = values
         keys.ahead_count = block.count
@@ -156,7 +160,7 @@ struct SplitAttention {
       }
       return
     }
-    kernels.gather(&keys, block.count, Int32(d), state.keys)
+    gather(&keys, block, next.map { rows.keyRows($0, head: head) }, next?.count ?? 0, state)
     if rotation.half == 0 {
       dot(state.q, head, block, state)
       return
@@ -179,8 +183,31 @@ struct SplitAttention {
     dot(state.turned, head, block, state)
   }
 
+  /// Whether a block's rows go through scratch. Rows that lie apart do: in a loop that only copies them and asks for those of
+  /// the next block memory is busy all the time, and the products then find everything near. Rows of half the bytes or fewer
+  /// have products that keep pace by themselves.
+  private func gathers(_ block: AttendedRows.Block) -> Bool { widens || (block.rows != nil && rows.dtype == .f32) }
+
+  /// Copies rows to scratch as f32 while the rows of the next block come near.
+  private func gather(_ from: inout tk_rows, _ block: AttendedRows.Block, _ next: tk_rows?, _ nextCount: Int, _ state: State) {
+    guard let next, block.rows != nil else {
+      kernels.gather(&from, block.count, Int32(rows.headDim), state.keys)
+      return
+    }
+    withUnsafePointer(to: next) { next in
+      from.ahead = next
+      from.ahead_count = nextCount
+      kernels.gather(&from, block.count, Int32(rows.headDim), state.keys)
+    }
+  }
+
   /// z = q . k of the gathered keys of a block, while its values come near.
   private func dot(_ queries: tk_queries, _ head: Int, _ block: AttendedRows.Block, _ state: State) {
+    if gathers(block) {
+      var keys = widened(state.keys)
+      withUnsafePointer(to: queries) { table.pointee.dot_f32(&keys, block.count, $0, state.z, Self.stride) }
+      return
+    }
     // The kernel measures rows in its own elements, of four bytes.
     var following = rows.valueRows(block, head: head)
     following.stride = following.stride * rows.dtype.size / 4
@@ -217,15 +244,16 @@ struct SplitAttention {
       let worth = table.pointee.softmax_block(z + from, to - from, a, state.m + r, state.l + r)
       if worth != 1 { table.pointee.scale_by(state.o + r * d, d, worth) }
     }
-    let accumulate = widens ? table.pointee.accumulate_f32 : kernels.accumulate
-    if widens {
-      kernels.gather(&values, block.count, Int32(d), state.keys)
+    let gathers = gathers(block)
+    let accumulate = gathers ? table.pointee.accumulate_f32 : kernels.accumulate
+    if gathers {
+      gather(&values, block, next.map { rows.valueRows($0, head: head) }, next?.count ?? 0, state)
       values = widened(state.keys)
     }
     if whole {
       let following = next ?? block
       withUnsafePointer(to: rows.keyRows(following, head: head)) { keys in
-        if next != nil && !widens {
+        if next != nil && !gathers {
           values.ahead = keys
           values.ahead_count = following.count
         }
@@ -240,7 +268,7 @@ struct SplitAttention {
       if from >= to { continue }
       var part = block
       if let list = block.rows { part.rows = list + from } else { part.firstRow += from }
-      var seen = widens ? widened(state.keys + from * d) : rows.valueRows(part, head: head)
+      var seen = gathers ? widened(state.keys + from * d) : rows.valueRows(part, head: head)
       accumulate(&seen, to - from, state.z + r * Self.stride + from, Self.stride, 1, Int32(d), state.o + r * d)
     }
   }
