@@ -31,7 +31,7 @@ struct Options {
   std::vector<std::string> methods{"dense", "streaming", "tokenselect"};
   std::vector<int> chunks{16, 32, 64, 128};
   std::int64_t chunks_at = 4096;
-  int trials = 60, needles = 10, threads = 0;
+  int trials = 250, needles = 10, threads = 0;
   int sinks = 8, top_k = 192, recent = 128, chunk = 64, pool = 0;
   float similarity = 0.9f;
   std::uint64_t seed = 1;
