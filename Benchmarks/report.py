@@ -76,6 +76,7 @@ def plot(rows: list[dict], path: Path) -> None:
     for i, r in enumerate(faster):
         left.text(r["ratios"]["torch"], i, f" {r['ratios']['torch']:.1f}", va="center", fontsize=8)
     left.axvline(1, color="black", linewidth=0.8)
+    left.margins(x=0.1)
     left.invert_yaxis()
     left.set_xlabel("times faster than torch's scaled_dot_product_attention (dense)")
     series: dict[str, list[tuple[int, float]]] = {}
@@ -88,7 +89,7 @@ def plot(rows: list[dict], path: Path) -> None:
     if series:
         right.set_xscale("log", base=2)
         right.set_yscale("log")
-        right.legend(fontsize=8)
+        right.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     right.set_xlabel("tokens in the cache")
     right.set_ylabel("ms per decode step, one layer")
     figure.tight_layout()
