@@ -100,7 +100,7 @@ if has cpp; then
   suite cpp ctest --test-dir build --output-on-failure
 fi
 if has python && [ -x .venv/bin/python ] && [ -d bindings/python/tests ]; then
-  suite python .venv/bin/python -m pytest bindings/python
+  suite python .venv/bin/python -m pytest -q bindings/python
 fi
 if has examples; then
   if [ -f examples/python/minimal.py ] && [ -x .venv/bin/python ]; then
