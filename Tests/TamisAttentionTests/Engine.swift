@@ -1,4 +1,3 @@
-import Synchronization
 import Tamis
 
 #if canImport(Glibc)
@@ -23,7 +22,7 @@ enum Engine: CaseIterable {
   }
 
   private struct Device: @unchecked Sendable { let backend: OpenCLBackend }
-  private static let devices = Mutex<[UInt: Device]>([:])
+  private static let devices = Guarded<[UInt: Device]>([:])
 
   /// Loading a device's programs takes longer than most tests, and a backend serves one call at a time: so each thread has one,
   /// as a test runs on one thread from its start to its end.
