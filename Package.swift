@@ -47,7 +47,8 @@ let package = Package(
       name: "TamisDevice", dependencies: ["TamisCore", "CShims"],
       exclude: ["OpenCL/Kernels", "OpenCL/embed_kernels.py"]),
     .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
-    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "CShims"]),
+    .target(name: "TamisText", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
+    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "TamisText", "CShims"]),
     .target(
       name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"],
       linkerSettings: [
@@ -69,5 +70,6 @@ let package = Package(
     .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore"]),
     .testTarget(name: "TamisOpenCLTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
     .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),
+    .testTarget(name: "TamisTextTests", dependencies: ["TamisText", "TamisDevice", "TamisCore"]),
   ]
 )

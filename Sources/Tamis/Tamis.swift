@@ -2,3 +2,4 @@
 @_exported import TamisAttention
 @_exported import TamisCore
 @_exported import TamisDevice
+@_exported import TamisText

@@ -39,6 +39,11 @@ public protocol Backend: AnyObject {
   func attend(
     q: TensorView, over keys: CachedKeys, tokens: AttendedTokens, rule: AttentionRule, out: TensorView, lse: TensorView?
   ) throws(TamisError)
+
+  // MARK: encoders
+
+  /// Packs the weights, which need not outlive the call. Default: `unsupported`.
+  func makeEncoder(_ weights: EncoderWeights, precision: LinearPrecision) throws(TamisError) -> any EncoderProgram
 }
 
 /// Called with the share done; returns whether to go on.
