@@ -2,6 +2,8 @@
 // the measured read bandwidth and its ratio to dense f32.
 //
 //   swift run -c release tamis-bench-decode [tokens = 65536] [threads = 2] [only = substring of the row's name]
+//
+// `only` = kernels: what a block of 64 rows that lie in the first-level cache costs, four queries, in ns a row.
 import CShims
 import TamisCore
 import TamisDevice
@@ -55,6 +57,10 @@ let threads = arguments.count > 2 ? Int(arguments[2])! : 2
 let only = arguments.count > 3 ? arguments[3] : ""
 let (qHeads, kvHeads, d, page) = (32, 8, 128, 64)
 
+if only == "kernels" {
+  measureKernels()
+  exit(0)
+}
 let backend = try CPUBackend(threads: threads)
 
 // MARK: the ceiling

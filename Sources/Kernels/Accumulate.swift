@@ -2,24 +2,6 @@
 // pass, and each row is read once per four queries.
 import CShims
 
-@inline(__always) func accumulateRows(
-  _ kind: Int, _ rows: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats
-) {
-  let r = rows.pointee
-  var g = 0
-  #if ISA_V4 || ISA_V4X
-  while kind != 3 && g &+ 4 <= count {
-    accumulate4(kind, r, n, p + g &* ps, ps, d, o + g &* d)
-    g &+= 4
-  }
-  #endif
-  while g &+ 2 <= count {
-    accumulate2(kind, r, n, p + g &* ps, ps, d, o + g &* d)
-    g &+= 2
-  }
-  if g < count { accumulate1(kind, r, n, p + g &* ps, d, o + g &* d) }
-}
-
 #if ISA_V4 || ISA_V4X
 @inline(__always) func accumulate4(
   _ kind: Int, _ r: tk_rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats
@@ -281,15 +263,95 @@ import CShims
   }
 }
 
-@inline(never) func accumulateF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
-  accumulateRows(0, r, n, p, ps, g, d, o)
+@inline(never) func accumulateTwoF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate2(0, r.pointee, n, p, ps, d, o)
 }
-@inline(never) func accumulateF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
-  accumulateRows(1, r, n, p, ps, g, d, o)
+@inline(never) func accumulateOneF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ d: Int, _ o: Floats) {
+  accumulate1(0, r.pointee, n, p, d, o)
 }
-@inline(never) func accumulateBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
-  accumulateRows(2, r, n, p, ps, g, d, o)
+#if ISA_V4 || ISA_V4X
+@inline(never) func accumulateFourF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate4(0, r.pointee, n, p, ps, d, o)
 }
-@inline(never) func accumulateI8(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
-  accumulateRows(3, r, n, p, ps, g, d, o)
+#endif
+@inline(never) func accumulateF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats) {
+  var g = 0
+  #if ISA_V4 || ISA_V4X
+  while g &+ 4 <= count {
+    accumulateFourF32(r, n, p + g &* ps, ps, d, o + g &* d)
+    g &+= 4
+  }
+  #endif
+  while g &+ 2 <= count {
+    accumulateTwoF32(r, n, p + g &* ps, ps, d, o + g &* d)
+    g &+= 2
+  }
+  if g < count { accumulateOneF32(r, n, p + g &* ps, d, o + g &* d) }
+}
+
+@inline(never) func accumulateTwoF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate2(1, r.pointee, n, p, ps, d, o)
+}
+@inline(never) func accumulateOneF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ d: Int, _ o: Floats) {
+  accumulate1(1, r.pointee, n, p, d, o)
+}
+#if ISA_V4 || ISA_V4X
+@inline(never) func accumulateFourF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate4(1, r.pointee, n, p, ps, d, o)
+}
+#endif
+@inline(never) func accumulateF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats) {
+  var g = 0
+  #if ISA_V4 || ISA_V4X
+  while g &+ 4 <= count {
+    accumulateFourF16(r, n, p + g &* ps, ps, d, o + g &* d)
+    g &+= 4
+  }
+  #endif
+  while g &+ 2 <= count {
+    accumulateTwoF16(r, n, p + g &* ps, ps, d, o + g &* d)
+    g &+= 2
+  }
+  if g < count { accumulateOneF16(r, n, p + g &* ps, d, o + g &* d) }
+}
+
+@inline(never) func accumulateTwoBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate2(2, r.pointee, n, p, ps, d, o)
+}
+@inline(never) func accumulateOneBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ d: Int, _ o: Floats) {
+  accumulate1(2, r.pointee, n, p, d, o)
+}
+#if ISA_V4 || ISA_V4X
+@inline(never) func accumulateFourBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate4(2, r.pointee, n, p, ps, d, o)
+}
+#endif
+@inline(never) func accumulateBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats) {
+  var g = 0
+  #if ISA_V4 || ISA_V4X
+  while g &+ 4 <= count {
+    accumulateFourBF16(r, n, p + g &* ps, ps, d, o + g &* d)
+    g &+= 4
+  }
+  #endif
+  while g &+ 2 <= count {
+    accumulateTwoBF16(r, n, p + g &* ps, ps, d, o + g &* d)
+    g &+= 2
+  }
+  if g < count { accumulateOneBF16(r, n, p + g &* ps, d, o + g &* d) }
+}
+
+@inline(never) func accumulateTwoI8(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate2(3, r.pointee, n, p, ps, d, o)
+}
+@inline(never) func accumulateOneI8(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ d: Int, _ o: Floats) {
+  accumulate1(3, r.pointee, n, p, d, o)
+}
+@inline(never) func accumulateI8(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats) {
+  var g = 0
+  while g &+ 2 <= count {
+    accumulateTwoI8(r, n, p + g &* ps, ps, d, o + g &* d)
+    g &+= 2
+  }
+  if g < count { accumulateOneI8(r, n, p + g &* ps, d, o + g &* d) }
 }

@@ -73,4 +73,7 @@ import CShims
     q.i8_low_sum.unsafelyUnwrapped[g] = lowSum
     g &+= 1
   }
+  #if ISA_V4X
+  packPanels(q)
+  #endif
 }

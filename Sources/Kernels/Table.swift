@@ -35,7 +35,7 @@ import CShims
   table.pointee.dot_f16 = { r, n, q, z, zs in dotF16(r, n, q, z, zs) }
   #if ISA_V4X
   table.pointee.dot_bf16 = { r, n, q, z, zs in dotBF16Pairs(r, n, q, z, zs) }
-  table.pointee.dot_i8 = { r, n, q, z, zs in dotI8Quads(r, n, q, z, zs) }
+  table.pointee.dot_i8 = { r, n, q, z, zs in dotI8Panels(r, n, q, z, zs) }
   #else
   table.pointee.dot_bf16 = { r, n, q, z, zs in dotBF16(r, n, q, z, zs) }
   table.pointee.dot_i8 = { r, n, q, z, zs in dotI8(r, n, q, z, zs) }
@@ -45,9 +45,11 @@ import CShims
   #if ISA_V4X
   table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateBF16Pairs(r, n, p, ps, Int(g), Int(d), o) }
   table.pointee.accumulate_i8 = { r, n, p, ps, g, d, o in accumulateI8Quads(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.reorder_i8 = { o, count, d in reorderI8(o, Int(count), Int(d)) }
   #else
   table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateBF16(r, n, p, ps, Int(g), Int(d), o) }
   table.pointee.accumulate_i8 = { r, n, p, ps, g, d, o in accumulateI8(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.reorder_i8 = { _, _, _ in }
   #endif
   table.pointee.gather_f32 = { r, n, d, to in gatherF32(r, n, Int(d), to) }
   table.pointee.gather_f16 = { r, n, d, to in gatherF16(r, n, Int(d), to) }

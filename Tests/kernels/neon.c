@@ -148,7 +148,7 @@ static void decode(int kind, int dim, int n, int count, const int32_t *list) {
   const tk_accumulate accumulate[] = {t.accumulate_f32, t.accumulate_f16, t.accumulate_bf16, t.accumulate_i8};
   const tk_gather gather[] = {t.gather_f32, t.gather_f16, t.gather_bf16, t.gather_i8};
   for (int i = 0; i < count * dim; i++) q[i] = noise(), o[i] = 0;
-  tk_queries queries = {q, q16, high, low, qi8_scale, high_sum, low_sum, count, dim};
+  tk_queries queries = {q, q16, high, low, NULL, qi8_scale, high_sum, low_sum, count, dim};
   t.prepare_queries(&queries);
   const tk_rows r = rows_of(kind, list);
   gather[kind](&r, n, dim, gathered);

@@ -27,6 +27,8 @@ typedef struct tk_queries {
   uint16_t *_Nullable bf16;
   int8_t *_Nullable i8_high;
   int8_t *_Nullable i8_low;
+  // Both terms of four queries together: [count/4][dim/64 * 4][high, low][4][16], zeros where there is no query or dim.
+  int8_t *_Nullable i8_panels;
   float *_Nullable i8_scale;      // [count]
   int32_t *_Nullable i8_high_sum; // [count], sum of i8_high over dim
   int32_t *_Nullable i8_low_sum;
@@ -60,11 +62,13 @@ typedef struct tk_table {
   tk_dot _Nonnull dot_f16;
   tk_dot _Nonnull dot_bf16;
   tk_dot _Nonnull dot_i8;
-  // o[g][dim] += sum_t p[g * p_stride + t] v_t
+  // o[g][dim] += sum_t p[g * p_stride + t] v_t; accumulate_i8 with columns in an order of its own (reorder_i8)
   tk_accumulate _Nonnull accumulate_f32;
   tk_accumulate _Nonnull accumulate_f16;
   tk_accumulate _Nonnull accumulate_bf16;
   tk_accumulate _Nonnull accumulate_i8;
+  // Brings o of accumulate_i8 from the order in which that kernel sums columns to their natural one, and back.
+  void (*_Nonnull reorder_i8)(float *_Nonnull o, int32_t count, int32_t dim);
   // to [n][dim] f32
   tk_gather _Nonnull gather_f32;
   tk_gather _Nonnull gather_f16;

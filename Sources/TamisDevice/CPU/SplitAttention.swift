@@ -76,6 +76,7 @@ struct SplitAttention {
       withUnsafePointer(to: state.q) { table.pointee.prepare_queries($0) }
     }
     attend(head, first, n, part * self.part, min(rows.count, (part + 1) * self.part), state)
+    reorder(state.o, n * group)
     if parts == 1 {
       for r in 0..<n * group {
         finish(head, first + r / group, r % group, m: state.m[r], l: state.l[r], state.o + r * d)
@@ -261,6 +262,7 @@ struct SplitAttention {
       }
       return
     }
+    reorder(state.o, all)
     for r in 0..<all {
       let i = first + r / group
       let from = max(low[i] - place, 0)
@@ -271,6 +273,12 @@ struct SplitAttention {
       var seen = gathers ? widened(state.keys + from * d) : rows.valueRows(part, head: head)
       accumulate(&seen, to - from, state.z + r * Self.stride + from, Self.stride, 1, Int32(d), state.o + r * d)
     }
+    reorder(state.o, all)
+  }
+
+  /// The columns of int8 rows' sums to their natural order, or back to that of the kernel.
+  private func reorder(_ o: UnsafeMutablePointer<Float>, _ count: Int) {
+    if rows.dtype == .i8 && !widens { table.pointee.reorder_i8(o, Int32(count), Int32(rows.headDim)) }
   }
 
   /// Rows of f32 in scratch.
