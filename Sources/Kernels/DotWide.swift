@@ -59,27 +59,35 @@ typealias W = SIMD16<Int32>
 @inline(__always) func panelBytes(_ d: Int) -> Int { (d &+ 63) / 64 &* 512 }
 
 /// Queries to panels: in a step a quarter of the lanes is a query's.
-@inline(__always) func packPanels(_ w: tk_queries) {
+@inline(never) func packPanels(_ w: tk_queries) {
   let d = Int(w.dim)
-  let high = w.i8_high.unsafelyUnwrapped
-  let low = w.i8_low.unsafelyUnwrapped
-  let steps = panelBytes(d) / 128
   let groups = (Int(w.count) &+ 3) / 4
-  var home = w.i8_panels.unsafelyUnwrapped
-  var step = 0
-  while step < groups &* steps {
-    let first = step % steps &* 16
-    var j = 0
-    while j < 64 {
-      let g = step / steps &* 4 &+ j / 16
-      let i = first &+ j % 16
-      let live = g < Int(w.count) && i < d
-      home[j] = live ? high[g &* d &+ i] : 0
-      home[64 &+ j] = live ? low[g &* d &+ i] : 0
-      j &+= 1
+  let panels = UnsafeMutableRawPointer(w.i8_panels.unsafelyUnwrapped)
+  var g = 0
+  while g < groups &* 4 {
+    var home = panels + (g / 4 &* panelBytes(d) &+ g % 4 &* 16)
+    let end = home + panelBytes(d)
+    var i = 0
+    while home < end {
+      let live = g < Int(w.count) ? (d &- i < 16 ? d &- i : 16) : 0
+      packPanelQuarter(home, w.i8_high.unsafelyUnwrapped + (g &* d &+ i), live)
+      packPanelQuarter(home + 64, w.i8_low.unsafelyUnwrapped + (g &* d &+ i), live)
+      home += 128
+      i &+= 16
     }
-    home += 128
-    step &+= 1
+    g &+= 1
+  }
+}
+
+@inline(__always) func packPanelQuarter(_ to: UnsafeMutableRawPointer, _ from: UnsafePointer<Int8>, _ live: Int) {
+  if live == 16 {
+    to.storeBytes(of: UnsafeRawPointer(from).loadUnaligned(as: SIMD16<Int8>.self), as: SIMD16<Int8>.self)
+    return
+  }
+  var j = 0
+  while j < 16 {
+    to.storeBytes(of: j < live ? from[j] : 0, toByteOffset: j, as: Int8.self)
+    j &+= 1
   }
 }
 

@@ -55,6 +55,10 @@ import CShims
   table.pointee.gather_f16 = { r, n, d, to in gatherF16(r, n, Int(d), to) }
   table.pointee.gather_bf16 = { r, n, d, to in gatherBF16(r, n, Int(d), to) }
   table.pointee.gather_i8 = { r, n, d, to in gatherI8(r, n, Int(d), to) }
+  table.pointee.turn_f32 = { r, n, d, half, c, s, stride, to in turnF32(r, n, Int(d), Int(half), c, s, stride, to) }
+  table.pointee.turn_f16 = { r, n, d, half, c, s, stride, to in turnF16(r, n, Int(d), Int(half), c, s, stride, to) }
+  table.pointee.turn_bf16 = { r, n, d, half, c, s, stride, to in turnBF16(r, n, Int(d), Int(half), c, s, stride, to) }
+  table.pointee.turn_i8 = { r, n, d, half, c, s, stride, to in turnI8(r, n, Int(d), Int(half), c, s, stride, to) }
   table.pointee.rotate_half = { x, n, d, half, c, s, stride in rotateHalf(x, n, Int(d), Int(half), c, s, stride) }
   table.pointee.rotate_interleaved = { x, n, d, half, c, s, stride in rotateInterleaved(x, n, Int(d), Int(half), c, s, stride) }
   table.pointee.angles = { p, f, half, c, s in angles(p, f, half, c, s) }

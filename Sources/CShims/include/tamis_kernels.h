@@ -42,6 +42,8 @@ typedef void (*tk_dot)(const tk_rows *_Nonnull rows, ptrdiff_t n, const tk_queri
 typedef void (*tk_accumulate)(const tk_rows *_Nonnull rows, ptrdiff_t n, float *_Nonnull p, ptrdiff_t p_stride,
                               int32_t count, int32_t dim, float *_Nonnull o);
 typedef void (*tk_gather)(const tk_rows *_Nonnull rows, ptrdiff_t n, int32_t dim, float *_Nonnull to);
+typedef void (*tk_turn)(const tk_rows *_Nonnull rows, ptrdiff_t n, int32_t dim, int32_t half, const float *_Nonnull c,
+                        const float *_Nonnull s, ptrdiff_t table_stride, float *_Nonnull to);
 typedef void (*tk_score_tiles)(const void *_Nonnull tiles, const float *_Nullable scale, ptrdiff_t n_tiles,
                                const tk_queries *_Nonnull q, float *_Nonnull z, ptrdiff_t z_stride);
 
@@ -74,6 +76,12 @@ typedef struct tk_table {
   tk_gather _Nonnull gather_f16;
   tk_gather _Nonnull gather_bf16;
   tk_gather _Nonnull gather_i8;
+
+  // gather and rotate_half at once
+  tk_turn _Nonnull turn_f32;
+  tk_turn _Nonnull turn_f16;
+  tk_turn _Nonnull turn_bf16;
+  tk_turn _Nonnull turn_i8;
 
   // x [n][dim] in place: pair i of row t turns by the angle whose cos and sin are c, s[t * table_stride + i], i < half;
   // dimensions from 2 * half on stay. table_stride 0: one angle for all rows.

@@ -107,6 +107,20 @@ TS_INLINE ts_d8 ts_fma_f64(ts_d8 s, ts_d8 a, ts_d8 b) {
 #endif
 }
 TS_INLINE ts_f ts_splat(float x) { return (ts_f)(x); }
+// x / scale to the nearest integers (ties to even), never beyond 127; 0 where x is not finite. Eight or sixteen bytes.
+TS_INLINE void ts_store_quantised(void *_Nonnull p, ts_f x, float scale) {
+  ts_f y = __builtin_elementwise_roundeven(x / scale);
+  y = y > 127.0f ? (ts_f)(127.0f) : y;
+  y = y < -127.0f ? (ts_f)(-127.0f) : y;
+  ts_u finite = (ts_u)(((ts_u)x & 0x7f800000u) != 0x7f800000u);
+  ts_b b = __builtin_convertvector(__builtin_convertvector((ts_f)(finite & (ts_u)y), ts_i), ts_b);
+  __builtin_memcpy(p, &b, sizeof b);
+}
+// |x| where x is finite, 0 elsewhere
+TS_INLINE ts_f ts_finite_size(ts_f x) {
+  ts_u size = (ts_u)x & 0x7fffffffu;
+  return (ts_f)((ts_u)(size < 0x7f800000u) & size);
+}
 
 // The greater, or b where either is NaN.
 TS_INLINE ts_f ts_max(ts_f a, ts_f b) { return a > b ? a : b; }

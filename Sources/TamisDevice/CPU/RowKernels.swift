@@ -6,13 +6,18 @@ struct RowKernels {
   let dot: tk_dot
   let accumulate: tk_accumulate
   let gather: tk_gather
+  let turn: tk_turn
 
   init(_ table: UnsafePointer<tk_table>, _ dtype: DType) {
     switch dtype {
-    case .f16: (dot, accumulate, gather) = (table.pointee.dot_f16, table.pointee.accumulate_f16, table.pointee.gather_f16)
-    case .bf16: (dot, accumulate, gather) = (table.pointee.dot_bf16, table.pointee.accumulate_bf16, table.pointee.gather_bf16)
-    case .i8: (dot, accumulate, gather) = (table.pointee.dot_i8, table.pointee.accumulate_i8, table.pointee.gather_i8)
-    default: (dot, accumulate, gather) = (table.pointee.dot_f32, table.pointee.accumulate_f32, table.pointee.gather_f32)
+    case .f16: (dot, accumulate, gather, turn) = (
+        table.pointee.dot_f16, table.pointee.accumulate_f16, table.pointee.gather_f16, table.pointee.turn_f16)
+    case .bf16: (dot, accumulate, gather, turn) = (
+        table.pointee.dot_bf16, table.pointee.accumulate_bf16, table.pointee.gather_bf16, table.pointee.turn_bf16)
+    case .i8: (dot, accumulate, gather, turn) = (
+        table.pointee.dot_i8, table.pointee.accumulate_i8, table.pointee.gather_i8, table.pointee.turn_i8)
+    default: (dot, accumulate, gather, turn) = (
+        table.pointee.dot_f32, table.pointee.accumulate_f32, table.pointee.gather_f32, table.pointee.turn_f32)
     }
   }
 }
