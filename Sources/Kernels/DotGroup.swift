@@ -50,7 +50,8 @@ import CShims
 
 typealias Quad = (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
 
-/// Where what follows rows t ..< t + 4 lies (k, those rows themselves, if nothing does); rows beyond the last are prefetched in vain, which does no harm.
+/// Where what follows rows t ..< t + 4 lies (k, those rows themselves, if nothing does); rows beyond the last are prefetched in
+/// vain, which does no harm.
 @inline(__always) func aheadQuad(_ kind: Int, _ r: tk_rows, _ t: Int, _ k: Quad) -> Quad {
   guard let ahead = r.ahead else { return k }
   let last = r.ahead_count &- 1
@@ -163,129 +164,84 @@ typealias Quad = (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRa
   return (ts_fold_four(a0, a1, a2, a3), ts_fold_four(b0, b1, b2, b3))
 }
 
-@inline(never) func dotGroupF32(_ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ z: Floats, _ zs: Int) {
+/// A block against all queries, four at a time: `few` serves one or two, `full` four of 128 columns (its loops unroll and its
+/// addresses are constants), `part` everything else.
+@inline(__always) func inFours(
+  _ r: Rows, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int,
+  few: (Rows, Int, Queries, Floats, Int) -> Void, full: (Rows, Int, UnsafeRawPointer, Floats, Int) -> Void,
+  part: (Rows, Int, UnsafeRawPointer, Int, Int, Int, Int, Floats, Int) -> Void
+) {
+  let w = queries.pointee
+  let d = Int(w.dim)
+  let q = UnsafeRawPointer(w.f32.unsafelyUnwrapped)
+  if w.count <= 2 {
+    few(r, n, queries, z, zs)
+    return
+  }
+  var g = 0
+  while g < Int(w.count) {
+    let last = Int(w.count) &- 1 &- g
+    let mine = q + g &* d &* 4
+    if d == 128 && last >= 3 {
+      full(r, n, mine, z + g &* zs, zs)
+    } else {
+      // A group that is not full repeats its last query: the sums are the same, the writes too.
+      part(r, n, mine, d, last < 1 ? last : 1, last < 2 ? last : 2, last < 3 ? last : 3, z + g &* zs, zs)
+    }
+    g &+= 4
+  }
+}
+
+@inline(never) func dotFullF32(_ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ z: Floats, _ zs: Int) {
   dotGroup(0, false, r.pointee, n, q, 128, 1, 2, 3, z, zs)
 }
-@inline(never) func dotGroupF32(
+@inline(never) func dotPartF32(
   _ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ d: Int, _ j1: Int, _ j2: Int, _ j3: Int, _ z: Floats, _ zs: Int
 ) {
   dotGroup(0, false, r.pointee, n, q, d, j1, j2, j3, z, zs)
 }
-@inline(never) func dotF32(_ r: Rows, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {
-  let w = queries.pointee
-  let d = Int(w.dim)
-  let q = UnsafeRawPointer(w.f32.unsafelyUnwrapped)
-  if w.count <= 2 {
-    dotFewF32(r, n, queries, z, zs)
-    return
-  }
-  var g = 0
-  while g < Int(w.count) {
-    let last = Int(w.count) &- 1 &- g
-    if d == 128 && last >= 3 {
-      dotGroupF32(r, n, q + g &* d &* 4, z + g &* zs, zs)
-    } else {
-      // A group that is not full repeats its last query: the sums are the same, the writes too.
-      dotGroupF32(
-        r, n, q + g &* d &* 4, d, last < 1 ? last : 1, last < 2 ? last : 2, last < 3 ? last : 3, z + g &* zs, zs)
-    }
-    g &+= 4
-  }
+@inline(never) func dotF32(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) {
+  inFours(r, n, q, z, zs, few: dotFewF32, full: dotFullF32, part: dotPartF32)
 }
-@inline(never) func dotGroupF16(_ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ z: Floats, _ zs: Int) {
+
+@inline(never) func dotFullF16(_ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ z: Floats, _ zs: Int) {
   dotGroup(1, false, r.pointee, n, q, 128, 1, 2, 3, z, zs)
 }
-@inline(never) func dotGroupF16(
+@inline(never) func dotPartF16(
   _ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ d: Int, _ j1: Int, _ j2: Int, _ j3: Int, _ z: Floats, _ zs: Int
 ) {
   dotGroup(1, false, r.pointee, n, q, d, j1, j2, j3, z, zs)
 }
-@inline(never) func dotF16(_ r: Rows, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {
-  let w = queries.pointee
-  let d = Int(w.dim)
-  let q = UnsafeRawPointer(w.f32.unsafelyUnwrapped)
-  if w.count <= 2 {
-    dotFewF16(r, n, queries, z, zs)
-    return
-  }
-  var g = 0
-  while g < Int(w.count) {
-    let last = Int(w.count) &- 1 &- g
-    if d == 128 && last >= 3 {
-      dotGroupF16(r, n, q + g &* d &* 4, z + g &* zs, zs)
-    } else {
-      // A group that is not full repeats its last query: the sums are the same, the writes too.
-      dotGroupF16(
-        r, n, q + g &* d &* 4, d, last < 1 ? last : 1, last < 2 ? last : 2, last < 3 ? last : 3, z + g &* zs, zs)
-    }
-    g &+= 4
-  }
+@inline(never) func dotF16(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) {
+  inFours(r, n, q, z, zs, few: dotFewF16, full: dotFullF16, part: dotPartF16)
 }
+
 #if ISA_V4
-@inline(never) func dotGroupBF16(_ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ z: Floats, _ zs: Int) {
+@inline(never) func dotFullBF16(_ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ z: Floats, _ zs: Int) {
   dotGroup(2, false, r.pointee, n, q, 128, 1, 2, 3, z, zs)
 }
-@inline(never) func dotGroupBF16(
+@inline(never) func dotPartBF16(
   _ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ d: Int, _ j1: Int, _ j2: Int, _ j3: Int, _ z: Floats, _ zs: Int
 ) {
   dotGroup(2, false, r.pointee, n, q, d, j1, j2, j3, z, zs)
 }
-@inline(never) func dotBF16(_ r: Rows, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {
-  let w = queries.pointee
-  let d = Int(w.dim)
-  let q = UnsafeRawPointer(w.f32.unsafelyUnwrapped)
-  if w.count <= 2 {
-    dotFewBF16(r, n, queries, z, zs)
-    return
-  }
-  var g = 0
-  while g < Int(w.count) {
-    let last = Int(w.count) &- 1 &- g
-    if d == 128 && last >= 3 {
-      dotGroupBF16(r, n, q + g &* d &* 4, z + g &* zs, zs)
-    } else {
-      // A group that is not full repeats its last query: the sums are the same, the writes too.
-      dotGroupBF16(
-        r, n, q + g &* d &* 4, d, last < 1 ? last : 1, last < 2 ? last : 2, last < 3 ? last : 3, z + g &* zs, zs)
-    }
-    g &+= 4
-  }
+@inline(never) func dotBF16(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) {
+  inFours(r, n, q, z, zs, few: dotFewBF16, full: dotFullBF16, part: dotPartBF16)
 }
-#endif
-#if ISA_V4
-@inline(never) func dotGroupI8(_ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ z: Floats, _ zs: Int) {
+
+@inline(never) func dotFullI8(_ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ z: Floats, _ zs: Int) {
   dotGroup(3, false, r.pointee, n, q, 128, 1, 2, 3, z, zs)
 }
-@inline(never) func dotGroupI8(
+@inline(never) func dotPartI8(
   _ r: Rows, _ n: Int, _ q: UnsafeRawPointer, _ d: Int, _ j1: Int, _ j2: Int, _ j3: Int, _ z: Floats, _ zs: Int
 ) {
   dotGroup(3, false, r.pointee, n, q, d, j1, j2, j3, z, zs)
 }
-@inline(never) func dotI8(_ r: Rows, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {
-  let w = queries.pointee
-  let d = Int(w.dim)
-  let q = UnsafeRawPointer(w.f32.unsafelyUnwrapped)
-  if w.count <= 2 {
-    dotFewI8(r, n, queries, z, zs)
-    return
-  }
-  var g = 0
-  while g < Int(w.count) {
-    let last = Int(w.count) &- 1 &- g
-    if d == 128 && last >= 3 {
-      dotGroupI8(r, n, q + g &* d &* 4, z + g &* zs, zs)
-    } else {
-      // A group that is not full repeats its last query: the sums are the same, the writes too.
-      dotGroupI8(
-        r, n, q + g &* d &* 4, d, last < 1 ? last : 1, last < 2 ? last : 2, last < 3 ? last : 3, z + g &* zs, zs)
-    }
-    g &+= 4
-  }
-  scaleLogits(r.pointee, n, Int(w.count), z, zs)
+@inline(never) func dotI8(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) {
+  inFours(r, n, q, z, zs, few: dotFewI8, full: dotFullI8, part: dotPartI8)
+  if q.pointee.count > 2 { scaleLogits(r.pointee, n, Int(q.pointee.count), z, zs) }
 }
-#endif
 
-#if ISA_V4
 @inline(__always) func scaleLogits(_ r: tk_rows, _ n: Int, _ count: Int, _ z: Floats, _ zs: Int) {
   var t = 0
   while t < n {

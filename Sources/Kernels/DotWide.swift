@@ -1,5 +1,6 @@
-// Dot products of bf16 rows by vdpbf16ps and of i8 rows by vpdpbusd (see Dot.swift). bf16: queries rounded to bf16. i8: queries in two terms, high + low / 256, so that what the
-// query loses is below what the rows' own rounding lost (docs/precision.md, "decode").
+// Dot products of bf16 rows by vdpbf16ps and of i8 rows by vpdpbusd (see Dot.swift). bf16: queries rounded to bf16. i8: queries
+// in two terms, high + low / 256, so that what the query loses is below what the rows' own rounding lost (docs/precision.md,
+// "decode").
 import CShims
 
 #if ISA_V4X
@@ -45,7 +46,11 @@ typealias W = SIMD16<Int32>
   while g < Int(w.count) {
     let panel = panels + (g &>> 2) &* panelBytes(d)
     let live = Int(w.count) &- g
-    if d == 128 && live >= 4 { dotPanel(rows, n, panel, z + g &* zs, zs) } else { dotPanel(rows, n, panel, d, live, z + g &* zs, zs) }
+    if d == 128 && live >= 4 {
+      dotPanel(rows, n, panel, z + g &* zs, zs)
+    } else {
+      dotPanel(rows, n, panel, d, live, z + g &* zs, zs)
+    }
     g &+= 4
   }
   g = 0

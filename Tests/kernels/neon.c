@@ -298,7 +298,7 @@ static void tiles(int dim, int count) {
     t.pack_tile_bf16(row16, dim, tile16 + r / 16 * 16 * dim, r % 16);
     for (int i = 0; i < dim; i++) keys8[r][i] = (double)row8[i] * unit[r], keys16[r][i] = y[i];
   }
-  tk_queries queries = {q, q16, high, low, qs, hs, ls, count, dim};
+  tk_queries queries = {q, q16, high, low, NULL, qs, hs, ls, count, dim};
   t.prepare_queries(&queries);
   for (int kind = 0; kind < 2; kind++) {
     if (kind) t.score_bf16(tile16, NULL, 3, &queries, z, 48);
