@@ -148,7 +148,7 @@ static void decode(int kind, int dim, int n, int count, const int32_t *list) {
   const tk_accumulate accumulate[] = {t.accumulate_f32, t.accumulate_f16, t.accumulate_bf16, t.accumulate_i8};
   const tk_gather gather[] = {t.gather_f32, t.gather_f16, t.gather_bf16, t.gather_i8};
   for (int i = 0; i < count * dim; i++) q[i] = noise(), o[i] = 0;
-  tk_queries queries = {q, q16, high, low, qi8_scale, high_sum, low_sum, count, dim};
+  tk_queries queries = {q, q16, high, low, NULL, qi8_scale, high_sum, low_sum, count, dim};
   t.prepare_queries(&queries);
   const tk_rows r = rows_of(kind, list);
   gather[kind](&r, n, dim, gathered);
@@ -298,7 +298,7 @@ static void tiles(int dim, int count) {
     t.pack_tile_bf16(row16, dim, tile16 + r / 16 * 16 * dim, r % 16);
     for (int i = 0; i < dim; i++) keys8[r][i] = (double)row8[i] * unit[r], keys16[r][i] = y[i];
   }
-  tk_queries queries = {q, q16, high, low, qs, hs, ls, count, dim};
+  tk_queries queries = {q, q16, high, low, NULL, qs, hs, ls, count, dim};
   t.prepare_queries(&queries);
   for (int kind = 0; kind < 2; kind++) {
     if (kind) t.score_bf16(tile16, NULL, 3, &queries, z, 48);
