@@ -201,6 +201,6 @@ struct RegexMachine {
     }
   }
 
-  private func isWord(_ at: Int) -> Bool { at < end && ScalarSet.isWord(UTF8Text.scalar(base, at: at).value) }
+  private func isWord(_ at: Int) -> Bool { at < end && ScalarSet.isBareWord(UTF8Text.scalar(base, at: at).value) }
   private func isWord(before at: Int) -> Bool { at > start && isWord(UTF8Text.start(base, before: at)) }
 }

@@ -66,7 +66,7 @@ struct RegexParser {
   }
 
   private mutating func skipsComment(_ c: UInt32) throws(TamisError) -> Bool {
-    if ts_isSpace(c) {
+    if isSpace(c) {
       at += 1
       return true
     }
@@ -75,7 +75,7 @@ struct RegexParser {
     return true
   }
 
-  private func ts_isSpace(_ c: UInt32) -> Bool { c == 0x20 || (9...13).contains(c) }
+  private func isSpace(_ c: UInt32) -> Bool { c == 0x20 || (9...13).contains(c) }
 
   private mutating func repeated(_ node: RegexNode) throws(TamisError) -> RegexNode {
     var node = node
@@ -235,6 +235,9 @@ struct RegexParser {
       at += 1
       let breaks = ScalarSet(.ranges([0x0a...0x0d, 0x85...0x85, 0x2028...0x2029]))
       return .atomic(.alternation([.sequence([.set(ScalarSet(0x0d)), .set(ScalarSet(0x0a))]), .set(breaks)]))
+    case 0x77, 0x57:
+      at += 1
+      return .set(ScalarSet(c == 0x77 ? .bareWord : .not(.bareWord)))
     default: return .set(ScalarSet(folded(try setEscape())))
     }
   }

@@ -7,7 +7,10 @@ struct ScalarSet: Sendable, Equatable {
     case ranges([ClosedRange<UInt32>])
     case categories(CategorySet)
     case whitespace
+    /// Alphabetic, M, Nd, Pc
     case word
+    /// `\w` outside brackets, which has the superscript digits and fractions of Latin 1 as well: an oddity of Oniguruma.
+    case bareWord
     case script(UInt8)
     case not(Term)
     case union([Term])
@@ -28,6 +31,7 @@ struct ScalarSet: Sendable, Equatable {
       case .categories(let set): return set.contains(ts_category(c))
       case .whitespace: return ts_category(c) & 32 != 0
       case .word: return ScalarSet.isWord(c)
+      case .bareWord: return ScalarSet.isBareWord(c)
       case .script(let script): return ts_script(c) == script
       case .not(let term): return !term.contains(c)
       case .union(let terms):
@@ -67,12 +71,13 @@ struct ScalarSet: Sendable, Equatable {
     return term.contains(c)
   }
 
-  /// `\w` in Oniguruma: without the joiners of the Unicode recommendation, with the superscript digits and fractions of Latin 1.
-  static func isWord(_ c: UInt32) -> Bool {
+  /// Without the joiners of the Unicode recommendation.
+  static func isWord(_ c: UInt32) -> Bool { ts_category(c) & 64 != 0 && c != 0x200c && c != 0x200d }
+
+  static func isBareWord(_ c: UInt32) -> Bool {
     switch c {
-    case 0x200c, 0x200d: false
     case 0xb2, 0xb3, 0xb9, 0xbc, 0xbd, 0xbe: true
-    default: ts_category(c) & 64 != 0
+    default: isWord(c)
     }
   }
 
