@@ -33,7 +33,7 @@ public struct BertNormalizer: Normalizer {
     } rewrite: { new, c, length in
       let flags = ts_bert(c) & touched
       if flags & 1 == 0 {
-        let place = new.alignment(new.at)
+        let place = new.place(length)
         if flags & 8 != 0 { new.write(0x20, aligned: place) }
         if flags & 2 != 0 {
           new.write(0x20, aligned: place)
@@ -85,7 +85,7 @@ public struct BertNormalizer: Normalizer {
     }
     if handlesChineseCharacters {
       text.changeScalars(.kept) { c, _ in ts_bert(c) & 8 != 0 ? TextRewrite.needsRewrite : c } rewrite: { new, c, length in
-        let place = new.alignment(new.at)
+        let place = new.place(length)
         for scalar in [0x20, c, 0x20] { new.write(scalar, aligned: place) }
         new.drop(length)
       }

@@ -33,7 +33,7 @@ public struct PrecompiledNormalizer: Normalizer {
       bytes.baseAddress.flatMap { nextChange(map, $0, from: 0, to: bytes.count) }
     }
     guard let first else { return }
-    text.rewrite { (new: inout TextRewrite) in
+    text.rewrite(room: text.bytes.count &+ text.bytes.count / 8 &+ 64) { (new: inout TextRewrite) in
       guard let base = new.source.baseAddress else { return }
       var steps = PendingStep()
       let end = new.source.count
@@ -55,16 +55,17 @@ public struct PrecompiledNormalizer: Normalizer {
   /// The next cluster or key, from `from`, that the map may change.
   @inline(__always)
   private func nextChange(_ map: CharacterMap, _ base: UnsafePointer<UInt8>, from: Int, to: Int) -> Int? {
+    let plain = mode == .clusters ? map.unmapped : map.unused
     var at = from
     while at < to {
-      if map.keepsPrintableASCII, at &+ 8 <= to,
+      if plain.hasPrintable, at &+ 8 <= to,
         ASCIIWord.isPrintable(UnsafeRawPointer(base + at).loadUnaligned(as: UInt64.self))
       {
         // The last of them may be the base of a mark behind it.
         at &+= 7
         continue
       }
-      if base[at] < 0x80, map.keeps(ascii: base[at]), at &+ 1 == to || base[at &+ 1] < 0x80, base[at] != 0x0d {
+      if plain.contains(base[at]), at &+ 1 == to || base[at &+ 1] < 0x80, base[at] != 0x0d {
         at &+= 1
         continue
       }
