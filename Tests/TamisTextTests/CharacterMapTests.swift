@@ -44,7 +44,8 @@ struct DartsBuilder {
 
 @Suite struct CharacterMapTests {
   static let entries = [
-    ("\u{1}", ""), ("A", "a"), ("ﬁ", "fi"), ("e\u{301}", "é"), ("e", "E"), ("\u{a0}", " "), ("abc", "X"), ("ｶ", "カ"), ("ｶﾞ", "ガ"),
+    ("\u{1}", ""), ("A", "a"), ("ﬁ", "fi"), ("e\u{301}", "é"), ("e", "E"), ("\u{a0}", " "), ("abc", "X"),
+    ("ｶ", "カ"), ("ｶﾞ", "ガ"),
   ]
 
   static func apply(_ mode: PrecompiledNormalizer.Mode, _ text: String) throws -> AlignedText {
@@ -97,6 +98,8 @@ struct DartsBuilder {
     #expect(Base64.decode("TWE=".utf8) == Array("Ma".utf8))
     #expect(Base64.decode("TQ==".utf8) == Array("M".utf8))
     #expect(Base64.decode("".utf8) == [])
-    for bad in ["T", "TQ", "TQ=", "T===", "TQ==TWFu", "TW_u", "====", "TWFu\n"] { #expect(Base64.decode(bad.utf8) == nil, "\(bad)") }
+    for bad in ["T", "TQ", "TQ=", "T===", "TQ==TWFu", "TW_u", "====", "TWFu\n"] {
+      #expect(Base64.decode(bad.utf8) == nil, "\(bad)")
+    }
   }
 }

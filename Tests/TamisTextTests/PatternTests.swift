@@ -19,7 +19,9 @@ import Testing
     let bytes = Array(text.utf8)
     var found: [String] = []
     try bytes.withUnsafeBufferPointer { buffer in
-      try pattern.matches(in: buffer, from: 0, to: buffer.count) { found.append(String(decoding: bytes[$0..<$1], as: UTF8.self)) }
+      try pattern.matches(in: buffer, from: 0, to: buffer.count) {
+        found.append(String(decoding: bytes[$0..<$1], as: UTF8.self))
+      }
     }
     return found
   }
@@ -86,7 +88,8 @@ import Testing
       var text = String()
       for _ in 0..<Int.random(in: 0...24, using: &random) { text.unicodeScalars.append(pool.randomElement(using: &random)!) }
       let found = try Self.matches(scanner, text)
-      #expect(found.map { Array($0.utf8) } == (try Self.matches(engine, text)).map { Array($0.utf8) }, "\(text.debugDescription)")
+      let expected = try Self.matches(engine, text)
+      #expect(found.map { Array($0.utf8) } == expected.map { Array($0.utf8) }, "\(text.debugDescription)")
       // They cover the text.
       #expect(found.flatMap(\.utf8) == Array(text.utf8))
     }
@@ -105,7 +108,9 @@ import Testing
     for (pattern, text, expected) in cases { #expect(try Self.matches(pattern, text) == expected, "\(pattern)") }
   }
 
-  @Test(arguments: [#"(a)\1"#, #"\G"#, #"\Ka"#, #"\X"#, "(?s:a)", "(?<=a+)b", #"\p{Nonsense}"#, "[[:nonsense:]]", "a{1001}", #"\g<1>"#])
+  @Test(arguments: [
+    #"(a)\1"#, #"\G"#, #"\Ka"#, #"\X"#, "(?s:a)", "(?<=a+)b", #"\p{Nonsense}"#, "[[:nonsense:]]", "a{1001}", #"\g<1>"#,
+  ])
   func refusesWhatItDoesNotHave(_ pattern: String) {
     #expect { try Pattern(pattern.utf8) } throws: { ($0 as? TamisError)?.status == .unsupported }
   }
@@ -117,7 +122,8 @@ import Testing
 
   @Test func cannotBeMadeToRunAway() throws {
     let bomb = try Pattern("(?:a|a)*(?:a|a)*(?:a|a)*b".utf8)
-    #expect { try Self.matches(bomb, String(repeating: "a", count: 3000)) } throws: { ($0 as? TamisError)?.status == .unsupported }
+    let fuse = String(repeating: "a", count: 3000)
+    #expect { try Self.matches(bomb, fuse) } throws: { ($0 as? TamisError)?.status == .unsupported }
     #expect { try Pattern("(?:(?:(?:a{500}){500}){500}b)+".utf8) } throws: { ($0 as? TamisError)?.status == .unsupported }
     #expect { try Pattern(String(repeating: "(", count: 100_000).utf8) } throws: { ($0 as? TamisError)?.status == .unsupported }
     // Long runs need no recursion.

@@ -2,9 +2,9 @@ public import TamisCore
 
 /// SentencePiece's `precompiled_charsmap`: a Darts double-array trie from UTF-8 prefixes to replacements.
 ///
-/// Layout: byte length of the trie (u32, little-endian), its units (u32), then NUL-terminated UTF-8 texts; the value of a key is
-/// the offset of its text. Unit: 31 bits of value where a key ends, otherwise label (bits 0...7 and 31), bit 8: a key ends here,
-/// bits 10...30 the offset of the children, times 256 where bit 9 is set.
+/// Layout: byte length of the trie (u32, little-endian), its units (u32), then NUL-terminated UTF-8 texts; the value of a key
+/// is the offset of its text. Unit: 31 bits of value where a key ends, otherwise label (bits 0...7 and 31), bit 8: a key ends
+/// here, bits 10...30 the offset of the children, times 256 where bit 9 is set.
 public struct CharacterMap: Sendable {
   private let units: [UInt32]
   /// The replacements; a NUL is behind the last one.
@@ -68,7 +68,7 @@ public struct CharacterMap: Sendable {
     return found
   }
 
-  /// The replacement of the shortest key that these bytes begin with; `each` is called with it and the key's length, if there is one.
+  /// Calls `each` with the replacement of the shortest key that these bytes begin with, if there is one.
   @inline(__always)
   func first(_ key: UnsafePointer<UInt8>, _ count: Int, _ each: (UnsafeBufferPointer<UInt8>) -> Void) -> Bool {
     lookUp(key, count, first: true) { text, _ in each(text) }

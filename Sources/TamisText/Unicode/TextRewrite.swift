@@ -127,7 +127,9 @@ struct TextRewrite: ~Copyable {
 
   /// Adds UTF-8 bytes that nothing of the old text stands for.
   @inline(__always)
-  mutating func insert(_ text: UnsafeBufferPointer<UInt8>) { write(text, aligned: at == 0 ? (origin, origin) : alignment(at &- 1)) }
+  mutating func insert(_ text: UnsafeBufferPointer<UInt8>) {
+    write(text, aligned: at == 0 ? (origin, origin) : alignment(at &- 1))
+  }
 
   /// Adds a scalar with the original bytes of another place.
   @inline(__always)
@@ -171,7 +173,7 @@ struct TextRewrite: ~Copyable {
     }
   }
 
-  /// The step of the `tokenizers` package: change 1: inserted; 0: replaces a scalar; -n: replaces one and drops the n behind it.
+  /// The step of the `tokenizers` package: 1: inserted; 0: replaces a scalar; -n: replaces one and drops the n behind it.
   @inline(__always)
   mutating func step(_ scalar: UInt32, change: Int32) {
     if change > 0 || at >= source.count {

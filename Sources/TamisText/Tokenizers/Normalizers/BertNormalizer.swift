@@ -1,8 +1,8 @@
 import CShims
-public import TamisCore
+import TamisCore
 
-/// BERT's `BasicTokenizer` before it splits: control characters go and white space becomes a space (`cleanText`), CJK ideographs get
-/// spaces around them, accents go (NFD without nonspacing marks), lower case. In this order.
+/// BERT's `BasicTokenizer` before it splits: control characters go and white space becomes a space (`cleanText`), CJK
+/// ideographs get spaces around them, accents go (NFD without nonspacing marks), lower case. In this order.
 public struct BertNormalizer: Normalizer {
   public var cleanText: Bool
   public var handlesChineseCharacters: Bool
@@ -56,8 +56,8 @@ public struct BertNormalizer: Normalizer {
     if lowercases, c == 0x130 { new.write(0x307, aligned: place) }
   }
 
-  /// Marks that NFD can move and that are not stripped (spacing ones, and ones newer than the list of nonspacing marks): rare, and
-  /// then where they land depends on their neighbours.
+  /// Marks that NFD can move and that are not stripped (spacing ones, and ones newer than the list of nonspacing marks): rare,
+  /// and then where they land depends on their neighbours.
   private func hasReorderedMarks(_ text: AlignedText) -> Bool {
     text.bytes.withUnsafeBufferPointer { bytes in
       guard let base = bytes.baseAddress else { return false }

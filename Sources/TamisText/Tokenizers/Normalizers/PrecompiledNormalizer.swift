@@ -3,8 +3,8 @@ public import TamisCore
 /// SentencePiece's normaliser by its own table, in one of two readings of it.
 public struct PrecompiledNormalizer: Normalizer {
   public enum Mode: Sendable {
-    /// `tokenizers`: a grapheme cluster of at most five bytes is looked up whole, and replaced by the entry of the shortest key it
-    /// begins with; otherwise its scalars one by one. What a tokenizer.json means.
+    /// `tokenizers`: a grapheme cluster of at most five bytes is looked up whole, and replaced by the entry of the shortest key
+    /// it begins with; otherwise its scalars one by one. What a tokenizer.json means.
     case clusters
     /// SentencePiece: the longest key at each place. What a .model file means.
     case longestPrefix
@@ -93,7 +93,8 @@ public struct PrecompiledNormalizer: Normalizer {
 
   @inline(__always)
   private func replaceCluster(
-    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int, _ steps: inout PendingStep, _ new: inout TextRewrite
+    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int, _ steps: inout PendingStep,
+    _ new: inout TextRewrite
   ) -> Int {
     let end = GraphemeClusters.end(base, from: from, to: to)
     if end &- from < 6,
@@ -114,7 +115,8 @@ public struct PrecompiledNormalizer: Normalizer {
 
   @inline(__always)
   private func replacePrefix(
-    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ at: Int, _ to: Int, _ steps: inout PendingStep, _ new: inout TextRewrite
+    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ at: Int, _ to: Int, _ steps: inout PendingStep,
+    _ new: inout TextRewrite
   ) -> Int {
     var end = at &+ UTF8Text.length(lead: base[at])
     let found = map.longest(base + at, to &- at) { text, length in
@@ -128,8 +130,8 @@ public struct PrecompiledNormalizer: Normalizer {
   }
 }
 
-/// The last step of a rewrite, held back: what is removed behind it counts as removed by it. Where nothing is before what is removed,
-/// the steps that follow take its place in the original, as they do in the peer.
+/// The last step of a rewrite, held back: what is removed behind it counts as removed by it. Where nothing is before what is
+/// removed, the steps that follow take its place in the original, as they do in the peer.
 private struct PendingStep {
   private var scalar: UInt32 = 0
   private var change: Int32 = 0

@@ -1,5 +1,5 @@
 import CShims
-public import TamisCore
+import TamisCore
 
 /// Full lower case of each scalar, without context (a final sigma is a plain one).
 public struct LowercaseNormalizer: Normalizer {
