@@ -1,4 +1,4 @@
-public import TamisCore
+import TamisCore
 
 /// NFC, NFD, NFKC or NFKD, by the tables of Unicode 9.0, which are those of the software that makes the vocabularies.
 public struct NormalFormNormalizer: Normalizer {
