@@ -121,11 +121,11 @@ struct AddedTokens: Sendable {
       guard end > 0 else { return false }
       var start = end - 1
       while start > 0, text[start] & 0xc0 == 0x80 { start -= 1 }
-      return UnicodeData.isWord(UTF8Input.scalar(text + start))
+      return UnicodeData.isWord(UTF8Text.scalar(text, at: start).value)
     }
 
     private static func isWord(_ text: UnsafePointer<UInt8>, after start: Int, _ count: Int) -> Bool {
-      start < count && UnicodeData.isWord(UTF8Input.scalar(text + start))
+      start < count && UnicodeData.isWord(UTF8Text.scalar(text, at: start).value)
     }
 
     private static func whitespaceStart(_ text: UnsafePointer<UInt8>, before end: Int) -> Int {
@@ -133,7 +133,7 @@ struct AddedTokens: Sendable {
       while at > 0 {
         var start = at - 1
         while start > 0, text[start] & 0xc0 == 0x80 { start -= 1 }
-        guard UnicodeData.isWhitespace(UTF8Input.scalar(text + start)) else { break }
+        guard UnicodeData.isWhitespace(UTF8Text.scalar(text, at: start).value) else { break }
         at = start
       }
       return at
@@ -141,7 +141,7 @@ struct AddedTokens: Sendable {
 
     private static func whitespaceEnd(_ text: UnsafePointer<UInt8>, after start: Int, _ count: Int) -> Int {
       var at = start
-      while at < count, UnicodeData.isWhitespace(UTF8Input.scalar(text + at)) { at += UTF8Text.length(lead: text[at]) }
+      while at < count, UnicodeData.isWhitespace(UTF8Text.scalar(text, at: at).value) { at += UTF8Text.length(lead: text[at]) }
       return at
     }
   }

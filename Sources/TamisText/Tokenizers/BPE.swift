@@ -53,7 +53,7 @@ final class BPE: TokenModel, @unchecked Sendable {
       for id in 0..<vocabulary.size where !scalars.isEmpty {
         _ = vocabulary.withPiece(id) { piece in
           guard let base = piece.baseAddress, piece.count <= 3, piece.count == UTF8Text.length(lead: base[0]) else { return }
-          scalars[Int(UTF8Input.scalar(base))] = Int32(id)
+          scalars[Int(UTF8Text.scalar(base, at: 0).value)] = Int32(id)
         }
       }
     }
@@ -142,7 +142,7 @@ final class BPE: TokenModel, @unchecked Sendable {
   @inline(__always)
   private func symbol(_ bytes: UnsafePointer<UInt8>, _ width: Int) -> Int32 {
     if options.byteLevel { return byteIds.withUnsafeBufferPointer { $0[Int(bytes[0])] } }
-    if width <= 3 { return scalarIds.withUnsafeBufferPointer { $0[Int(UTF8Input.scalar(bytes))] } }
+    if width <= 3 { return scalarIds.withUnsafeBufferPointer { $0[Int(UTF8Text.scalar(bytes, at: 0).value)] } }
     return vocabulary.id(bytes, width) ?? -1
   }
 

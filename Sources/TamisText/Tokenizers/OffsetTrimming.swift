@@ -28,7 +28,7 @@ final class OffsetTrimming: Sendable {
     func isSpace(_ scalar: UInt32) -> Bool { scalar == 0x120 || UnicodeData.isWhitespace(scalar) }
     var first = 0
     var at = 0
-    while at < piece.count, isSpace(UTF8Input.scalar(base + at)) {
+    while at < piece.count, isSpace(UTF8Text.scalar(base, at: at).value) {
       at += UTF8Text.length(lead: piece[at])
       first += 1
     }
@@ -37,7 +37,7 @@ final class OffsetTrimming: Sendable {
     while at > 0 {
       var start = at - 1
       while start > 0, piece[start] & 0xc0 == 0x80 { start -= 1 }
-      guard isSpace(UTF8Input.scalar(base + start)) else { break }
+      guard isSpace(UTF8Text.scalar(base, at: start).value) else { break }
       at = start
       last += 1
     }

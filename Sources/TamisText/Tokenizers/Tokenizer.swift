@@ -33,6 +33,24 @@ public final class Tokenizer: Sendable {
     try self.init(try TokenizerFiles.open(path))
   }
 
+  /// A file in memory.
+  /// - Parameter pattern: of `.tiktoken`: the name of an encoding, or a regular expression.
+  public convenience init(
+    _ bytes: UnsafeBufferPointer<UInt8>, format: TokenizerFormat, pattern: String? = nil
+  ) throws(TamisError) {
+    switch format {
+    case .json: try self.init(json: bytes)
+    case .sentencePiece: try self.init(try SentencePieceFile.read(bytes))
+    case .vocabularyText: try self.init(try VocabularyFiles.wordPiece(bytes, lowercase: nil))
+    case .tiktoken:
+      guard let pattern else {
+        throw .invalid("pattern is NULL; expected the name of a tiktoken encoding, or a regular expression")
+      }
+      let known = Tiktoken.Known(pattern)
+      try self.init(try Tiktoken.read(bytes, known?.pattern ?? Array(pattern.utf8), known?.specials ?? []))
+    }
+  }
+
   // MARK: vocabulary
 
   public var kind: TokenizerKind { parts.kind }
@@ -65,11 +83,18 @@ public final class Tokenizer: Sendable {
   /// Ids that the post-processor puts around one text.
   public var template: (prefix: [Int32], suffix: [Int32]) { parts.postProcessor.around }
 
+  /// Numbers of tokens that the template adds to a text, and to a pair of texts.
+  public var templateTokens: (single: Int, pair: Int) {
+    (PostProcessor.added(parts.postProcessor.single), PostProcessor.added(parts.postProcessor.pair ?? []))
+  }
+
   /// A copy with further added tokens. One that the vocabulary has keeps its id, the others get the next free ids.
   /// - Throws: `invalidArgument` for an empty token or one that is not UTF-8.
   public func adding(_ tokens: [String], special: Bool) throws(TamisError) -> Tokenizer {
     try adding(tokens.map { AddedToken(id: -1, content: Array($0.utf8), normalized: !special, special: special) })
   }
+
+  public func adding(_ tokens: [TokenToAdd]) throws(TamisError) -> Tokenizer { try adding(tokens.map(\.token)) }
 
   func adding(_ tokens: [AddedToken]) throws(TamisError) -> Tokenizer {
     var parts = parts
@@ -129,6 +154,26 @@ public final class Tokenizer: Sendable {
     }
     if skipSpecialTokens, specialIds.contains(id) { return nil }
     return piece(id)
+  }
+}
+
+/// Kinds of files in memory; values of the C ABI (TAMIS_TOKENIZER_*).
+public enum TokenizerFormat: Int32, Sendable {
+  case json = 0
+  case sentencePiece, vocabularyText, tiktoken
+}
+
+/// A token to add, with how it is looked for (`AddedToken` of a tokenizer.json).
+public struct TokenToAdd: Sendable {
+  let token: AddedToken
+
+  public init(
+    _ content: [UInt8], special: Bool = true, singleWord: Bool = false, leftStrip: Bool = false, rightStrip: Bool = false,
+    normalized: Bool = false
+  ) {
+    token = AddedToken(
+      id: -1, content: content, singleWord: singleWord, leftStrip: leftStrip, rightStrip: rightStrip, normalized: normalized,
+      special: special)
   }
 }
 

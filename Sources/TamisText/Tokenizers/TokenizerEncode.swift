@@ -13,10 +13,11 @@ extension Tokenizer {
     return assemble(parts.postProcessor.single, options, [scratch.tokens])
   }
 
-  /// Tokens of a pair of texts, by the template's pair form.
+  /// Tokens of a pair of texts, by the template's pair form; offsets in scalars with `inCharacters`.
   /// - Throws: as `encode`; `unsupported` when the template has no pair form.
   public func encode(
-    _ text: UnsafeBufferPointer<UInt8>, pair: UnsafeBufferPointer<UInt8>, _ options: EncodeOptions = .init()
+    _ text: UnsafeBufferPointer<UInt8>, pair: UnsafeBufferPointer<UInt8>, _ options: EncodeOptions = .init(),
+    inCharacters: Bool = false
   ) throws(TamisError) -> Encoding {
     guard let template = parts.postProcessor.pair else {
       throw TamisError(.unsupported, "pair: the template of this tokenizer has no form for two texts")
@@ -34,6 +35,10 @@ extension Tokenizer {
       let (a, b) = Self.longestFirst(first.tokens.count, second.tokens.count, room)
       first.tokens.truncate(to: a)
       second.tokens.truncate(to: b)
+    }
+    if inCharacters {
+      first.tokens.countCharacters(of: text)
+      second.tokens.countCharacters(of: pair)
     }
     return assemble(template, options, [first.tokens, second.tokens])
   }

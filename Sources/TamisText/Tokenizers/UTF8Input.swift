@@ -61,20 +61,6 @@ enum UTF8Input {
     return (width, true)
   }
 
-  /// Width by lead byte of a well-formed sequence.
-  @inline(__always)
-  static func width(_ lead: UInt8) -> Int { lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4 }
-
-  /// The scalar that begins here, in well-formed text.
-  @inline(__always)
-  static func scalar(_ bytes: UnsafePointer<UInt8>) -> UInt32 {
-    let lead = UInt32(bytes[0])
-    if lead < 0x80 { return lead }
-    if lead < 0xe0 { return (lead & 0x1f) << 6 | UInt32(bytes[1] & 0x3f) }
-    if lead < 0xf0 { return (lead & 0x0f) << 12 | UInt32(bytes[1] & 0x3f) << 6 | UInt32(bytes[2] & 0x3f) }
-    return (lead & 0x07) << 18 | UInt32(bytes[1] & 0x3f) << 12 | UInt32(bytes[2] & 0x3f) << 6 | UInt32(bytes[3] & 0x3f)
-  }
-
   static func append(_ scalar: UInt32, to out: inout [UInt8]) {
     if scalar < 0x80 {
       out.append(UInt8(scalar))
