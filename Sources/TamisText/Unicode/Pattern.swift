@@ -7,7 +7,7 @@ public struct Pattern: Sendable {
   enum Form: Sendable {
     case scanner(WordScanner)
     case literal([UInt8])
-    case program(RegexProgram)
+    case program(RegexCode)
   }
 
   let form: Form
@@ -19,7 +19,7 @@ public struct Pattern: Sendable {
       form = .scanner(known.scanner)
     } else {
       guard let string = String(validating: text, as: UTF8.self) else { throw TamisError(.format, "pattern: not UTF-8") }
-      form = .program(try RegexProgram(string))
+      form = .program(RegexCode(try RegexProgram(string)))
     }
   }
 
@@ -42,7 +42,7 @@ public struct Pattern: Sendable {
   }
 
   private static func run(
-    _ program: RegexProgram, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int, _ each: (Int, Int) -> Void
+    _ program: RegexCode, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int, _ each: (Int, Int) -> Void
   ) throws(TamisError) {
     var machine = RegexMachine(program, base, from: from, to: to)
     var at = from

@@ -1,7 +1,7 @@
 import TamisCore
 
-/// Runs a program over a text by backtracking, on a stack of its own and with a limit on its steps: no pattern and no text can make
-/// it recurse deeply, run for ever or fill the memory.
+/// Runs a program over a text by backtracking, on a stack of its own and with a limit on its steps: no pattern and no text can
+/// make it recurse deeply, run for ever or fill the memory.
 struct RegexMachine {
   private enum Frame {
     /// Go on at an instruction and a place.
@@ -14,7 +14,7 @@ struct RegexMachine {
     case wall(RegexProgram.Isolation, after: Int, at: Int)
   }
 
-  private let program: RegexProgram
+  private let code: RegexCode
   private let base: UnsafePointer<UInt8>
   private let start: Int
   private let end: Int
@@ -28,12 +28,12 @@ struct RegexMachine {
   /// Frames: 4 M, so that a text of any length needs bounded memory.
   private static let deepest = 1 << 22
 
-  init(_ program: RegexProgram, _ base: UnsafePointer<UInt8>, from: Int, to: Int) {
-    self.program = program
+  init(_ code: RegexCode, _ base: UnsafePointer<UInt8>, from: Int, to: Int) {
+    self.code = code
     self.base = base
     start = from
     end = to
-    slots = Array(repeating: -1, count: program.slots)
+    slots = Array(repeating: -1, count: code.program.slots)
     limit = 10_000_000 &+ 1_000 &* (to &- from)
   }
 
@@ -41,8 +41,8 @@ struct RegexMachine {
   mutating func search(from: Int) throws(TamisError) -> (Int, Int)? {
     var at = from
     while true {
-      if let first = program.firstBytes {
-        while at < end, !first[Int(base[at])] { at &+= 1 }
+      if code.program.isFiltered {
+        while at < end, !code.filters[Int(base[at])] { at &+= 1 }
         if at == end { return nil }
       }
       if let stop = try match(at) { return (at, stop) }
@@ -52,7 +52,7 @@ struct RegexMachine {
   }
 
   private func tooLong() -> TamisError {
-    TamisError(.unsupported, "pattern \(program.pattern): took more than \(limit) steps on a text of \(end - start) bytes")
+    TamisError(.unsupported, "pattern \(code.program.pattern): took more than \(limit) steps on a text of \(end - start) bytes")
   }
 
   /// Where a match that starts at `first` ends.
@@ -65,7 +65,7 @@ struct RegexMachine {
       steps &+= 1
       if steps > limit || stack.count > Self.deepest { throw tooLong() }
       var fails = false
-      switch program.instructions[pc] {
+      switch code.instructions[pc] {
       case .match: return at
       case .scalar(let wanted):
         if at < end {
@@ -79,8 +79,8 @@ struct RegexMachine {
         fails = true
       case .set(let set):
         if at < end {
-          let (c, length) = UTF8Text.scalar(base, at: at)
-          if program.sets[set].contains(c) {
+          let length = code.taken(set, base, at)
+          if length > 0 {
             at &+= length
             pc &+= 1
             continue
@@ -95,9 +95,13 @@ struct RegexMachine {
           fails = true
         }
       case .jump(let to): pc = to
-      case .split(let first, let second):
-        stack.append(.resume(pc: second, at: at))
-        pc = first
+      case .split(let first, let second, let filter):
+        if filter >= 0, at == end || !code.filters[256 &* filter &+ Int(base[at])] {
+          pc = second
+        } else {
+          stack.append(.resume(pc: second, at: at))
+          pc = first
+        }
       case .mark(let slot):
         stack.append(.restore(slot: slot, to: slots[slot]))
         slots[slot] = at
@@ -141,9 +145,9 @@ struct RegexMachine {
         if shorter > least { stack.append(.shorten(pc: pc, least: least, at: shorter)) }
         return (pc, shorter)
       case .lengthen(let pc, let at, let left):
-        guard at < end, case .run(let set, _, _, _) = program.instructions[pc] else { continue }
-        let (c, length) = UTF8Text.scalar(base, at: at)
-        if !program.sets[set].contains(c) { continue }
+        guard at < end, case .run(let set, _, _, _) = code.instructions[pc] else { continue }
+        let length = code.taken(set, base, at)
+        if length == 0 { continue }
         if left > 1 { stack.append(.lengthen(pc: pc, at: at &+ length, left: left &- 1)) }
         return (pc &+ 1, at &+ length)
       case .restore(let slot, let place): slots[slot] = place
@@ -158,14 +162,13 @@ struct RegexMachine {
   private mutating func run(
     _ index: Int, _ from: Int, _ minimum: Int, _ maximum: Int, _ greed: RegexNode.Greed, _ pc: Int
   ) -> Int? {
-    let set = program.sets[index]
     var at = from
     var count = 0
     var least = from
     let wanted = greed == .lazy ? minimum : maximum
     while count < wanted, at < end {
-      let (c, length) = UTF8Text.scalar(base, at: at)
-      if !set.contains(c) { break }
+      let length = code.taken(index, base, at)
+      if length == 0 { break }
       at &+= length
       count &+= 1
       if count == minimum { least = at }

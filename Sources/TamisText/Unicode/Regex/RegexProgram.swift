@@ -8,8 +8,8 @@ struct RegexProgram: Sendable {
     /// One set many times: no frame per scalar.
     case run(set: Int, minimum: Int, maximum: Int, RegexNode.Greed)
     case jump(Int)
-    /// Goes on at `first`, and at `second` if that fails.
-    case split(first: Int, second: Int)
+    /// Goes on at `first`, and at `second` if that fails. `filter`: index of the bytes that `first` can begin with; -1: any.
+    case split(first: Int, second: Int, filter: Int)
     /// Remembers the place in a slot at the start of a turn of a loop; fails the turn if it matched nothing.
     case mark(slot: Int)
     case progress(slot: Int, exit: Int)
@@ -29,8 +29,10 @@ struct RegexProgram: Sendable {
   private(set) var instructions: [Instruction] = []
   private(set) var sets: [ScalarSet] = []
   private(set) var slots = 0
-  /// Bytes that a match can begin with, bit by bit; nil: it can be empty or begin anywhere.
-  private(set) var firstBytes: [Bool]?
+  /// Bytes that the first branch of a split can begin with; the entry of a match as a whole is the first, if there is one.
+  private(set) var filters: [[Bool]] = []
+  /// Whether `filters[0]` says what a match can begin with; otherwise it can be empty.
+  private(set) var isFiltered = false
   let pattern: String
 
   /// Longer programs are refused: a few braces can ask for millions of instructions.
@@ -40,7 +42,18 @@ struct RegexProgram: Sendable {
     self.pattern = pattern
     try compile(try RegexParser.parse(pattern))
     instructions.append(.match)
-    firstBytes = startingBytes()
+    if let bytes = startingBytes(0) {
+      filters.append(bytes)
+      isFiltered = true
+    }
+    // Each filter walks the program, so a long one does without.
+    if instructions.count > 2000 { return }
+    for (i, instruction) in instructions.enumerated() {
+      guard case .split(let first, let second, _) = instruction, let bytes = startingBytes(first) else { continue }
+      let known = filters.firstIndex(of: bytes)
+      if known == nil { filters.append(bytes) }
+      instructions[i] = .split(first: first, second: second, filter: known ?? filters.count - 1)
+    }
   }
 
   private mutating func emit(_ instruction: Instruction) throws(TamisError) {
@@ -77,7 +90,7 @@ struct RegexProgram: Sendable {
           try compile(branch)
           exits.append(instructions.count)
           try emit(.match)
-          instructions[split] = .split(first: split + 1, second: instructions.count)
+          instructions[split] = .split(first: split + 1, second: instructions.count, filter: -1)
         }
       }
       for exit in exits { instructions[exit] = .jump(instructions.count) }
@@ -126,7 +139,7 @@ struct RegexProgram: Sendable {
       if i < stepped.count - 1 {
         exits.append(instructions.count)
         try emit(.match)
-        instructions[split] = .split(first: split + 1, second: instructions.count)
+        instructions[split] = .split(first: split + 1, second: instructions.count, filter: -1)
       }
     }
     for exit in exits { instructions[exit] = .jump(instructions.count) }
@@ -164,16 +177,17 @@ struct RegexProgram: Sendable {
   }
 
   private func choice(_ body: Int, _ exit: Int, _ greed: RegexNode.Greed) -> Instruction {
-    greed == .lazy ? .split(first: exit, second: body) : .split(first: body, second: exit)
+    greed == .lazy ? .split(first: exit, second: body, filter: -1) : .split(first: body, second: exit, filter: -1)
   }
 
   // MARK: where a match can begin
 
-  /// Lead bytes of what the program can take first. What lies beyond ASCII is one question: any set may hold some of it.
-  private func startingBytes() -> [Bool]? {
+  /// Lead bytes of what the program can take first from an instruction on; nil: it may take nothing. What lies beyond ASCII is
+  /// one question: any set may hold some of it.
+  private func startingBytes(_ from: Int) -> [Bool]? {
     var bytes = [Bool](repeating: false, count: 256)
     var seen = Set<Int>()
-    var open = [0]
+    var open = [from]
     func add(_ contains: (UInt32) -> Bool) {
       for c in 0..<128 where contains(UInt32(c)) { bytes[c] = true }
       for lead in 0xc2..<0xf5 { bytes[lead] = true }
@@ -188,17 +202,55 @@ struct RegexProgram: Sendable {
         if maximum > 0 { add(sets[set].contains) }
         if minimum == 0 { open.append(at + 1) }
       case .jump(let to): open.append(to)
-      case .split(let first, let second): open += [first, second]
+      case .split(let first, let second, _): open += [first, second]
       case .mark, .assert: open.append(at + 1)
       case .progress(_, let exit): open += [at + 1, exit]
       // What an assertion needs is not looked at; what an atomic group takes is.
       case .isolate(.atomic, _): open.append(at + 1)
       case .isolate(_, let after): open.append(after)
-      case .seal: open.append(at + 1)
+      // The end of a group that was entered from within: what comes behind it is not known here.
+      case .seal: return nil
       case .back: return nil
       case .match: return nil
       }
     }
     return bytes
+  }
+}
+
+/// The program as the machine reads it: flat memory, nothing counted.
+final class RegexCode: @unchecked Sendable {
+  let program: RegexProgram
+  let instructions: UnsafeMutablePointer<RegexProgram.Instruction>
+  /// [sets, 128]: whether a set has an ASCII character.
+  let ascii: UnsafeMutablePointer<Bool>
+  /// [filters, 256]
+  let filters: UnsafeMutablePointer<Bool>
+
+  init(_ program: RegexProgram) {
+    self.program = program
+    instructions = .allocate(capacity: program.instructions.count)
+    instructions.initialize(from: program.instructions, count: program.instructions.count)
+    ascii = .allocate(capacity: max(128 * program.sets.count, 1))
+    for (i, set) in program.sets.enumerated() {
+      for c in 0..<128 { (ascii + 128 * i + c).initialize(to: set.contains(UInt32(c))) }
+    }
+    filters = .allocate(capacity: max(256 * program.filters.count, 1))
+    for (i, bytes) in program.filters.enumerated() { (filters + 256 * i).initialize(from: bytes, count: 256) }
+  }
+
+  deinit {
+    instructions.deallocate()
+    ascii.deallocate()
+    filters.deallocate()
+  }
+
+  /// Whether a set holds the scalar that starts at `at`; 0: no, otherwise its length.
+  @inline(__always)
+  func taken(_ set: Int, _ base: UnsafePointer<UInt8>, _ at: Int) -> Int {
+    let lead = base[at]
+    if lead < 0x80 { return ascii[128 &* set &+ Int(lead)] ? 1 : 0 }
+    let (c, length) = UTF8Text.scalar(base, at: at)
+    return program.sets[set].term.contains(c) ? length : 0
   }
 }
