@@ -9,6 +9,7 @@
  *   retrieval.h   which cached tokens a query needs, and attention over them
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
  *   weights.h     safetensors files, memory-mapped
+ *   tokenizer.h   text to token ids and back, with byte offsets
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -19,5 +20,6 @@
 #include "tamis/retrieval.h"
 #include "tamis/ops.h"
 #include "tamis/weights.h"
+#include "tamis/tokenizer.h"
 
 #endif /* TAMIS_H */
