@@ -36,7 +36,7 @@ import CShims
     squares += (x[i] - mean) * (x[i] - mean)
     i &+= 1
   }
-  let scale = 1 / (squares / Float(n) + epsilon).squareRoot()
+  let scale = 1 / tl_sqrt(squares / Float(n) + epsilon)
   var top = tl_splat_bits(0)
   i = 0
   while i < whole {

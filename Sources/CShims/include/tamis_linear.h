@@ -157,6 +157,8 @@ TS_INLINE ts_f tl_load_i8(const void *_Nonnull p) {
 }
 
 TS_INLINE ts_f tl_int_to_f32(ts_f sums, int32_t offset) { return __builtin_convertvector((ts_i)sums - offset, ts_f); }
+// By the instruction on every target: a scalar square root may become a call.
+TS_INLINE float tl_sqrt(float x) { return __builtin_elementwise_sqrt((ts_f4)(x)).x; }
 // y, or 0 where x is below the limit.
 TS_INLINE ts_f tl_zero_below(ts_f y, ts_f x, float limit) { return x < limit ? (ts_f)(0.0f) : y; }
 TS_INLINE ts_u tl_magnitude(ts_f x) { return (ts_u)x & 0x7fffffffu; }
