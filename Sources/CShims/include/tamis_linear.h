@@ -67,7 +67,7 @@ typedef struct tk_linear {
   /// The bits of the largest |x|; a NaN or an infinity gives at least those of infinity.
   uint32_t (*_Nonnull largest)(const float *_Nonnull x, ptrdiff_t n);
   /// x to int8 inputs of `gemm_i8` in [-127, 127], scale (returned) = largest / 127, zeros up to `padded` elements. *offset is
-  /// what `gemm_i8` adds to each sum. A row that is not finite becomes zeros and its scale NaN. `padded` is a multiple of 16.
+  /// what `gemm_i8` adds to each sum of the row. A row that is not finite becomes zeros and its scale NaN. `padded` is a multiple of 16.
   float (*_Nonnull quantise_row)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t padded, uint32_t largest, void *_Nonnull to,
                                  int32_t *_Nonnull offset);
   /// x to bf16 inputs of `gemm_bf16`, to nearest even, zeros up to `padded`.
