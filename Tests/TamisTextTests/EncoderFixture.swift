@@ -68,10 +68,10 @@ final class EncoderFixture {
   }
 
   /// On the float64 program.
-  func reference(addedRows: Int = 0) throws -> (encoder: TextEncoder, program: ReferenceEncoder) {
+  func reference(addedRows: Int = 0, piece: Int = 8192) throws -> (encoder: TextEncoder, program: ReferenceEncoder) {
     let model = try EncoderModel(path: folder.path, addedRows: addedRows)
     let program = ReferenceEncoder(model.weights)
-    return (TextEncoder(model: model, program: program, context: try Context()), program)
+    return (TextEncoder(model: model, program: program, context: try Context(), piece: piece), program)
   }
 
   /// On the CPU backend.

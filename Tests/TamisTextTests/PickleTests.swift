@@ -170,8 +170,8 @@ import Testing
     p.text("me")
     p.bytes += [UInt8(ascii: "h"), 0]
     p.op("s")
-    for _ in 0..<200_000 { p.op("]") }
-    for _ in 0..<200_000 { p.op("a") }
+    for _ in 0..<50_000 { p.op("]") }
+    for _ in 0..<50_000 { p.op("a") }
     p.op("0")
     p.bytes += [UInt8(ascii: "h"), 0]
     p.op(".")
@@ -184,8 +184,8 @@ import Testing
     q.bytes += [UInt8(ascii: "h"), 0]
     q.op("s")
     q.op("]")
-    for _ in 0..<200_000 { q.op("]") }
-    for _ in 0..<200_000 { q.op("a") }
+    for _ in 0..<50_000 { q.op("]") }
+    for _ in 0..<50_000 { q.op("a") }
     q.op("0")
     q.op(".")
     #expect(try open(torchZip([], pickle: q.bytes)).shape(of: "me") == nil)
@@ -220,7 +220,7 @@ import Testing
       let whole = torchZip(Self.tensors, wide: wide)
       let pickle = whole.firstRange(of: Pickler.stateDictionary(Self.tensors))!
       for i in whole.indices {
-        for flip in [UInt8(1), 0x08, 0x80, 0xff] {
+        for flip in [UInt8(1), 0x80] {
           var damaged = whole
           damaged[i] ^= flip
           guard let file = try? open(damaged) else { continue }
@@ -235,9 +235,9 @@ import Testing
   @Test func damagedPickles() throws {
     let pickle = Pickler.stateDictionary(Self.tensors)
     for i in pickle.indices {
-      for flip in 1...255 {
+      for flip in [UInt8(1), 2, 4, 0x20, 0x80, 0xff] {
         var damaged = pickle
-        damaged[i] ^= UInt8(flip)
+        damaged[i] ^= flip
         guard let file = try? open(torchZip(Self.tensors, pickle: damaged)) else { continue }
         for name in ["a", "b"] { _ = try? values(file, name) }
       }
@@ -309,7 +309,7 @@ import Testing
   @Test func damage() throws {
     let whole = Self.file(PickleTests.tensors)
     for i in whole.indices {
-      for flip in [UInt8(1), 0x10, 0x80, 0xff] {
+      for flip in [UInt8(1), 0x80] {
         var damaged = whole
         damaged[i] ^= flip
         guard let file = try? open(damaged) else { continue }

@@ -22,7 +22,7 @@ public final class TextEncoder: @unchecked Sendable {
   private let head: ClassificationHead?
 
   /// Tokens given to the device at once, at most (a single sequence may be longer).
-  static let piece = 8192
+  private let piece: Int
 
   /// - Parameters:
   ///   - path: a folder with config.json and model.safetensors, its shards, or pytorch_model.bin.
@@ -43,7 +43,8 @@ public final class TextEncoder: @unchecked Sendable {
   }
 
   /// The views of `model` may go once the program is made.
-  init(model: EncoderModel, program: any EncoderProgram, context: Context) {
+  init(model: EncoderModel, program: any EncoderProgram, context: Context, piece: Int = 8192) {
+    self.piece = piece
     config = model.config
     precision = program.precision
     pooling = model.modules.pooling
@@ -117,7 +118,7 @@ public final class TextEncoder: @unchecked Sendable {
     var first = 0
     while first < tokens.sequences {
       var last = first + 1
-      while last < tokens.sequences, tokens.starts[last + 1] - tokens.starts[first] <= Self.piece { last += 1 }
+      while last < tokens.sequences, tokens.starts[last + 1] - tokens.starts[first] <= piece { last += 1 }
       let range = tokens.starts[first]..<tokens.starts[last]
       if states.count < range.count * config.hidden { states = [Float](repeating: 0, count: range.count * config.hidden) }
       try run(tokens, first..<last, types, into: &states, progress: progress.map { Self.part(range, of: total, $0) })
