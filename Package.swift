@@ -16,7 +16,7 @@ let levels: [(name: String, flags: [String])] = [("NEON", [])]
 
 let kernels: [Target] = levels.map { level in
   .target(
-    name: "Kernels\(level.name)", dependencies: ["CShims"], exclude: ["generate_micro_tile.py"],
+    name: "Kernels\(level.name)", dependencies: ["CShims"], exclude: ["generate_micro_tile.py", "generate_linear_tile.py"],
     swiftSettings: [
       .define("ISA_\(level.name)"),
       .unsafeFlags(["-Ounchecked"] + level.flags.flatMap { ["-Xcc", $0] }),

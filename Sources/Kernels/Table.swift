@@ -27,6 +27,7 @@ import CShims
   fillSoftmax(table)
   fillScores(table)
   fillPrefill(&table.pointee.prefill)
+  fillLinear(&table.pointee.linear)
 }
 
 @inline(__always) func fillRows(_ table: UnsafeMutablePointer<tk_table>) {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tamis_linear.h"
 #include "tamis_prefill.h"
 
 // Rows of keys or values of one dtype and head: row t begins at base + (rows ? rows[t] : t) * stride elements; an i8 row is
@@ -122,6 +123,7 @@ typedef struct tk_table {
   tk_score_tiles _Nonnull score_bf16;
 
   tk_prefill prefill;
+  tk_linear linear;
 } tk_table;
 
 void tk_fill_v2(tk_table *_Nonnull table);
