@@ -119,5 +119,6 @@ void test_retrieval(void);
 void test_ops(void);
 void test_weights(void);
 void test_threads(void);
+void test_encoder(void);
 
 #endif
