@@ -80,6 +80,7 @@ private final class RandomEncoder {
   }
 
   var weights: EncoderWeights {
+    // Views of memory that this object owns: keep it while a program is made of them.
     EncoderWeights(
       word: word.tensor.view, position: position.tensor.view, type: type.tensor.view, embeddingNorm: embeddingNorm.view,
       projection: projection?.view,
@@ -207,7 +208,8 @@ extension OpenCLTests {
 
     /// Same bits alone and in company; a large batch does not spoil a small one after it.
     @Test func theBatchDoesNotMatter() throws {
-      let program = try #require(Device.backend).makeEncoder(RandomEncoder(.init()).weights, precision: .f32)
+      let encoder = RandomEncoder(.init())
+      let program = try #require(Device.backend).makeEncoder(encoder.weights, precision: .f32)
       let batch = RandomBatch([20, 5, 70, 0, 33])
       let whole = try batch.run(program)
       for s in 0..<batch.tokens.sequences {
@@ -229,7 +231,8 @@ extension OpenCLTests {
     }
 
     @Test func progressAndCancel() throws {
-      let program = try #require(Device.backend).makeEncoder(RandomEncoder(.init(layers: 3)).weights, precision: .f32)
+      let encoder = RandomEncoder(.init(layers: 3))
+      let program = try #require(Device.backend).makeEncoder(encoder.weights, precision: .f32)
       let batch = RandomBatch([9])
       var shares: [Double] = []
       _ = try batch.run(program) { shares.append($0); return true }
