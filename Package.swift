@@ -66,8 +66,11 @@ let package = Package(
       path: "Sources/tamis"),
     .executableTarget(
       name: "tamis-bench-decode", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/decode"),
+    .executableTarget(
+      name: "tamis-bench-encoder", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/encoder",
+      exclude: ["compare.py"]),
     .testTarget(name: "TamisCoreTests", dependencies: ["TamisCore", "CShims"]),
-    .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore"]),
+    .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
     .testTarget(name: "TamisOpenCLTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
     .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),
     .testTarget(name: "TamisTextTests", dependencies: ["TamisText", "TamisDevice", "TamisCore"]),

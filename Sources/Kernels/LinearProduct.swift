@@ -3,7 +3,7 @@ import CShims
 
 /// Words of a row of x that pass before the sums return to memory: a panel's share (128 KB at 512-bit) stays in the second-level
 /// cache while all rows use it.
-@inline(__always) var linearBlockWords: Int { 1024 }
+@inline(__always) var linearBlockWords: Int { 512 }
 
 @inline(__always) func linearProduct(
   _ kind: Int, _ x: UnsafeRawPointer, _ xStride: Int, _ rows: Int, _ w: UnsafeRawPointer, _ panels: Int, _ words: Int,

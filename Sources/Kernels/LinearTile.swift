@@ -101,67 +101,86 @@ import CShims
   var w = w
   var left = words
   while left > 0 {
-    let a0 = loadWeights(kind, w + 0 &* linearVectors &* vector)
-    let b0 = linearVectors > 1 ? loadWeights(kind, w + (0 &* linearVectors &+ 1) &* vector) : a0
-    if rows > 0 { multiply(kind, x0 + 0, &c0a, &c0b, a0, b0) }
-    if rows > 1 { multiply(kind, x0 + stride + 0, &c1a, &c1b, a0, b0) }
-    if rows > 2 { multiply(kind, x0 + 2 &* stride + 0, &c2a, &c2b, a0, b0) }
-    if rows > 3 { multiply(kind, x3 + 0, &c3a, &c3b, a0, b0) }
-    if rows > 4 { multiply(kind, x3 + stride + 0, &c4a, &c4b, a0, b0) }
-    if rows > 5 { multiply(kind, x3 + 2 &* stride + 0, &c5a, &c5b, a0, b0) }
-    if rows > 6 { multiply(kind, x6 + 0, &c6a, &c6b, a0, b0) }
-    if rows > 7 { multiply(kind, x6 + stride + 0, &c7a, &c7b, a0, b0) }
-    if rows > 8 { multiply(kind, x6 + 2 &* stride + 0, &c8a, &c8b, a0, b0) }
-    if rows > 9 { multiply(kind, x9 + 0, &c9a, &c9b, a0, b0) }
-    if rows > 10 { multiply(kind, x9 + stride + 0, &c10a, &c10b, a0, b0) }
-    if rows > 11 { multiply(kind, x9 + 2 &* stride + 0, &c11a, &c11b, a0, b0) }
-    let a1 = loadWeights(kind, w + 1 &* linearVectors &* vector)
-    let b1 = linearVectors > 1 ? loadWeights(kind, w + (1 &* linearVectors &+ 1) &* vector) : a1
-    if rows > 0 { multiply(kind, x0 + 4, &c0a, &c0b, a1, b1) }
-    if rows > 1 { multiply(kind, x0 + stride + 4, &c1a, &c1b, a1, b1) }
-    if rows > 2 { multiply(kind, x0 + 2 &* stride + 4, &c2a, &c2b, a1, b1) }
-    if rows > 3 { multiply(kind, x3 + 4, &c3a, &c3b, a1, b1) }
-    if rows > 4 { multiply(kind, x3 + stride + 4, &c4a, &c4b, a1, b1) }
-    if rows > 5 { multiply(kind, x3 + 2 &* stride + 4, &c5a, &c5b, a1, b1) }
-    if rows > 6 { multiply(kind, x6 + 4, &c6a, &c6b, a1, b1) }
-    if rows > 7 { multiply(kind, x6 + stride + 4, &c7a, &c7b, a1, b1) }
-    if rows > 8 { multiply(kind, x6 + 2 &* stride + 4, &c8a, &c8b, a1, b1) }
-    if rows > 9 { multiply(kind, x9 + 4, &c9a, &c9b, a1, b1) }
-    if rows > 10 { multiply(kind, x9 + stride + 4, &c10a, &c10b, a1, b1) }
-    if rows > 11 { multiply(kind, x9 + 2 &* stride + 4, &c11a, &c11b, a1, b1) }
-    let a2 = loadWeights(kind, w + 2 &* linearVectors &* vector)
-    let b2 = linearVectors > 1 ? loadWeights(kind, w + (2 &* linearVectors &+ 1) &* vector) : a2
-    if rows > 0 { multiply(kind, x0 + 8, &c0a, &c0b, a2, b2) }
-    if rows > 1 { multiply(kind, x0 + stride + 8, &c1a, &c1b, a2, b2) }
-    if rows > 2 { multiply(kind, x0 + 2 &* stride + 8, &c2a, &c2b, a2, b2) }
-    if rows > 3 { multiply(kind, x3 + 8, &c3a, &c3b, a2, b2) }
-    if rows > 4 { multiply(kind, x3 + stride + 8, &c4a, &c4b, a2, b2) }
-    if rows > 5 { multiply(kind, x3 + 2 &* stride + 8, &c5a, &c5b, a2, b2) }
-    if rows > 6 { multiply(kind, x6 + 8, &c6a, &c6b, a2, b2) }
-    if rows > 7 { multiply(kind, x6 + stride + 8, &c7a, &c7b, a2, b2) }
-    if rows > 8 { multiply(kind, x6 + 2 &* stride + 8, &c8a, &c8b, a2, b2) }
-    if rows > 9 { multiply(kind, x9 + 8, &c9a, &c9b, a2, b2) }
-    if rows > 10 { multiply(kind, x9 + stride + 8, &c10a, &c10b, a2, b2) }
-    if rows > 11 { multiply(kind, x9 + 2 &* stride + 8, &c11a, &c11b, a2, b2) }
-    let a3 = loadWeights(kind, w + 3 &* linearVectors &* vector)
-    let b3 = linearVectors > 1 ? loadWeights(kind, w + (3 &* linearVectors &+ 1) &* vector) : a3
-    if rows > 0 { multiply(kind, x0 + 12, &c0a, &c0b, a3, b3) }
-    if rows > 1 { multiply(kind, x0 + stride + 12, &c1a, &c1b, a3, b3) }
-    if rows > 2 { multiply(kind, x0 + 2 &* stride + 12, &c2a, &c2b, a3, b3) }
-    if rows > 3 { multiply(kind, x3 + 12, &c3a, &c3b, a3, b3) }
-    if rows > 4 { multiply(kind, x3 + stride + 12, &c4a, &c4b, a3, b3) }
-    if rows > 5 { multiply(kind, x3 + 2 &* stride + 12, &c5a, &c5b, a3, b3) }
-    if rows > 6 { multiply(kind, x6 + 12, &c6a, &c6b, a3, b3) }
-    if rows > 7 { multiply(kind, x6 + stride + 12, &c7a, &c7b, a3, b3) }
-    if rows > 8 { multiply(kind, x6 + 2 &* stride + 12, &c8a, &c8b, a3, b3) }
-    if rows > 9 { multiply(kind, x9 + 12, &c9a, &c9b, a3, b3) }
-    if rows > 10 { multiply(kind, x9 + stride + 12, &c10a, &c10b, a3, b3) }
-    if rows > 11 { multiply(kind, x9 + 2 &* stride + 12, &c11a, &c11b, a3, b3) }
-    x0 += 16
-    x3 += 16
-    x6 += 16
-    x9 += 16
-    w += 4 &* linearVectors &* vector
+    w = tl_here(w)
+    let a0 = loadWeights(kind, w)
+    let b0 = linearVectors > 1 ? loadWeights(kind, w + vector) : a0
+    if rows > 0 { multiply0(kind, x0, stride, &c0a, &c0b, a0, b0) }
+    if rows > 1 { multiply1(kind, x0, stride, &c1a, &c1b, a0, b0) }
+    if rows > 2 { multiply2(kind, x0, stride, &c2a, &c2b, a0, b0) }
+    if rows > 3 { multiply0(kind, x3, stride, &c3a, &c3b, a0, b0) }
+    if rows > 4 { multiply1(kind, x3, stride, &c4a, &c4b, a0, b0) }
+    if rows > 5 { multiply2(kind, x3, stride, &c5a, &c5b, a0, b0) }
+    if rows > 6 { multiply0(kind, x6, stride, &c6a, &c6b, a0, b0) }
+    if rows > 7 { multiply1(kind, x6, stride, &c7a, &c7b, a0, b0) }
+    if rows > 8 { multiply2(kind, x6, stride, &c8a, &c8b, a0, b0) }
+    if rows > 9 { multiply0(kind, x9, stride, &c9a, &c9b, a0, b0) }
+    if rows > 10 { multiply1(kind, x9, stride, &c10a, &c10b, a0, b0) }
+    if rows > 11 { multiply2(kind, x9, stride, &c11a, &c11b, a0, b0) }
+    x0 += 4
+    x3 += 4
+    x6 += 4
+    x9 += 4
+    w += linearVectors &* vector
+    w = tl_here(w)
+    let a1 = loadWeights(kind, w)
+    let b1 = linearVectors > 1 ? loadWeights(kind, w + vector) : a1
+    if rows > 0 { multiply0(kind, x0, stride, &c0a, &c0b, a1, b1) }
+    if rows > 1 { multiply1(kind, x0, stride, &c1a, &c1b, a1, b1) }
+    if rows > 2 { multiply2(kind, x0, stride, &c2a, &c2b, a1, b1) }
+    if rows > 3 { multiply0(kind, x3, stride, &c3a, &c3b, a1, b1) }
+    if rows > 4 { multiply1(kind, x3, stride, &c4a, &c4b, a1, b1) }
+    if rows > 5 { multiply2(kind, x3, stride, &c5a, &c5b, a1, b1) }
+    if rows > 6 { multiply0(kind, x6, stride, &c6a, &c6b, a1, b1) }
+    if rows > 7 { multiply1(kind, x6, stride, &c7a, &c7b, a1, b1) }
+    if rows > 8 { multiply2(kind, x6, stride, &c8a, &c8b, a1, b1) }
+    if rows > 9 { multiply0(kind, x9, stride, &c9a, &c9b, a1, b1) }
+    if rows > 10 { multiply1(kind, x9, stride, &c10a, &c10b, a1, b1) }
+    if rows > 11 { multiply2(kind, x9, stride, &c11a, &c11b, a1, b1) }
+    x0 += 4
+    x3 += 4
+    x6 += 4
+    x9 += 4
+    w += linearVectors &* vector
+    w = tl_here(w)
+    let a2 = loadWeights(kind, w)
+    let b2 = linearVectors > 1 ? loadWeights(kind, w + vector) : a2
+    if rows > 0 { multiply0(kind, x0, stride, &c0a, &c0b, a2, b2) }
+    if rows > 1 { multiply1(kind, x0, stride, &c1a, &c1b, a2, b2) }
+    if rows > 2 { multiply2(kind, x0, stride, &c2a, &c2b, a2, b2) }
+    if rows > 3 { multiply0(kind, x3, stride, &c3a, &c3b, a2, b2) }
+    if rows > 4 { multiply1(kind, x3, stride, &c4a, &c4b, a2, b2) }
+    if rows > 5 { multiply2(kind, x3, stride, &c5a, &c5b, a2, b2) }
+    if rows > 6 { multiply0(kind, x6, stride, &c6a, &c6b, a2, b2) }
+    if rows > 7 { multiply1(kind, x6, stride, &c7a, &c7b, a2, b2) }
+    if rows > 8 { multiply2(kind, x6, stride, &c8a, &c8b, a2, b2) }
+    if rows > 9 { multiply0(kind, x9, stride, &c9a, &c9b, a2, b2) }
+    if rows > 10 { multiply1(kind, x9, stride, &c10a, &c10b, a2, b2) }
+    if rows > 11 { multiply2(kind, x9, stride, &c11a, &c11b, a2, b2) }
+    x0 += 4
+    x3 += 4
+    x6 += 4
+    x9 += 4
+    w += linearVectors &* vector
+    w = tl_here(w)
+    let a3 = loadWeights(kind, w)
+    let b3 = linearVectors > 1 ? loadWeights(kind, w + vector) : a3
+    if rows > 0 { multiply0(kind, x0, stride, &c0a, &c0b, a3, b3) }
+    if rows > 1 { multiply1(kind, x0, stride, &c1a, &c1b, a3, b3) }
+    if rows > 2 { multiply2(kind, x0, stride, &c2a, &c2b, a3, b3) }
+    if rows > 3 { multiply0(kind, x3, stride, &c3a, &c3b, a3, b3) }
+    if rows > 4 { multiply1(kind, x3, stride, &c4a, &c4b, a3, b3) }
+    if rows > 5 { multiply2(kind, x3, stride, &c5a, &c5b, a3, b3) }
+    if rows > 6 { multiply0(kind, x6, stride, &c6a, &c6b, a3, b3) }
+    if rows > 7 { multiply1(kind, x6, stride, &c7a, &c7b, a3, b3) }
+    if rows > 8 { multiply2(kind, x6, stride, &c8a, &c8b, a3, b3) }
+    if rows > 9 { multiply0(kind, x9, stride, &c9a, &c9b, a3, b3) }
+    if rows > 10 { multiply1(kind, x9, stride, &c10a, &c10b, a3, b3) }
+    if rows > 11 { multiply2(kind, x9, stride, &c11a, &c11b, a3, b3) }
+    x0 += 4
+    x3 += 4
+    x6 += 4
+    x9 += 4
+    w += linearVectors &* vector
     left &-= 4
   }
   if rows > 0 {
@@ -234,4 +253,71 @@ import CShims
     ca = tl_mac_i8(ca, word, a)
     if linearVectors > 1 { cb = tl_mac_i8(cb, word, b) }
   }
+}
+
+@inline(__always) func multiply0(
+  _ kind: Int, _ x: UnsafeRawPointer, _ stride: Int, _ ca: inout F, _ cb: inout F, _ a: F, _ b: F
+) {
+  #if ISA_V4 || ISA_V4X
+  if kind == 0 {
+    ca = tl_f32_row_0(ca, x, stride, a)
+    cb = tl_f32_row_0(cb, x, stride, b)
+    return
+  }
+  #endif
+  #if ISA_V4X
+  if kind == 1 {
+    ca = tl_bf16_row_0(ca, x, stride, a)
+    cb = tl_bf16_row_0(cb, x, stride, b)
+  } else {
+    ca = tl_i8_row_0(ca, x, stride, a)
+    cb = tl_i8_row_0(cb, x, stride, b)
+  }
+  #else
+  multiply(kind, x, &ca, &cb, a, b)
+  #endif
+}
+@inline(__always) func multiply1(
+  _ kind: Int, _ x: UnsafeRawPointer, _ stride: Int, _ ca: inout F, _ cb: inout F, _ a: F, _ b: F
+) {
+  #if ISA_V4 || ISA_V4X
+  if kind == 0 {
+    ca = tl_f32_row_1(ca, x, stride, a)
+    cb = tl_f32_row_1(cb, x, stride, b)
+    return
+  }
+  #endif
+  #if ISA_V4X
+  if kind == 1 {
+    ca = tl_bf16_row_1(ca, x, stride, a)
+    cb = tl_bf16_row_1(cb, x, stride, b)
+  } else {
+    ca = tl_i8_row_1(ca, x, stride, a)
+    cb = tl_i8_row_1(cb, x, stride, b)
+  }
+  #else
+  multiply(kind, x + stride, &ca, &cb, a, b)
+  #endif
+}
+@inline(__always) func multiply2(
+  _ kind: Int, _ x: UnsafeRawPointer, _ stride: Int, _ ca: inout F, _ cb: inout F, _ a: F, _ b: F
+) {
+  #if ISA_V4 || ISA_V4X
+  if kind == 0 {
+    ca = tl_f32_row_2(ca, x, stride, a)
+    cb = tl_f32_row_2(cb, x, stride, b)
+    return
+  }
+  #endif
+  #if ISA_V4X
+  if kind == 1 {
+    ca = tl_bf16_row_2(ca, x, stride, a)
+    cb = tl_bf16_row_2(cb, x, stride, b)
+  } else {
+    ca = tl_i8_row_2(ca, x, stride, a)
+    cb = tl_i8_row_2(cb, x, stride, b)
+  }
+  #else
+  multiply(kind, x + 2 &* stride, &ca, &cb, a, b)
+  #endif
 }

@@ -47,14 +47,14 @@ p("  var w = w")
 p("  var left = words")
 p("  while left > 0 {")
 for u in range(UNROLL):
-    p(f"    let a{u} = loadWeights(kind, w + {u} &* linearVectors &* vector)")
-    p(f"    let b{u} = linearVectors > 1 ? loadWeights(kind, w + ({u} &* linearVectors &+ 1) &* vector) : a{u}")
+    p("    w = tl_here(w)")
+    p(f"    let a{u} = loadWeights(kind, w)")
+    p(f"    let b{u} = linearVectors > 1 ? loadWeights(kind, w + vector) : a{u}")
     for r in range(ROWS):
-        base = f"x{r // 3 * 3}" + ["", " + stride", " + 2 &* stride"][r % 3]
-        p(f"    if rows > {r} {{ multiply(kind, {base} + {4 * u}, &c{r}a, &c{r}b, a{u}, b{u}) }}")
-for g in range(0, ROWS, 3):
-    p(f"    x{g} += {4 * UNROLL}")
-p(f"    w += {UNROLL} &* linearVectors &* vector")
+        p(f"    if rows > {r} {{ multiply{r % 3}(kind, x{r // 3 * 3}, stride, &c{r}a, &c{r}b, a{u}, b{u}) }}")
+    for g in range(0, ROWS, 3):
+        p(f"    x{g} += 4")
+    p("    w += linearVectors &* vector")
 p(f"    left &-= {UNROLL}")
 p("  }")
 for r in range(ROWS):
@@ -84,6 +84,32 @@ p('''}
     ca = tl_mac_i8(ca, word, a)
     if linearVectors > 1 { cb = tl_mac_i8(cb, word, b) }
   }
-}''')
+}
+''')
+for r in range(3):
+    address = "x" + ["", " + stride", " + 2 &* stride"][r]
+    p(f"""@inline(__always) func multiply{r}(
+  _ kind: Int, _ x: UnsafeRawPointer, _ stride: Int, _ ca: inout F, _ cb: inout F, _ a: F, _ b: F
+) {{
+  #if ISA_V4 || ISA_V4X
+  if kind == 0 {{
+    ca = tl_f32_row_{r}(ca, x, stride, a)
+    cb = tl_f32_row_{r}(cb, x, stride, b)
+    return
+  }}
+  #endif
+  #if ISA_V4X
+  if kind == 1 {{
+    ca = tl_bf16_row_{r}(ca, x, stride, a)
+    cb = tl_bf16_row_{r}(cb, x, stride, b)
+  }} else {{
+    ca = tl_i8_row_{r}(ca, x, stride, a)
+    cb = tl_i8_row_{r}(cb, x, stride, b)
+  }}
+  #else
+  multiply(kind, {address}, &ca, &cb, a, b)
+  #endif
+}}""")
+
 with open("LinearTile.swift", "w") as f:
     f.write("\n".join(out) + "\n")

@@ -112,6 +112,37 @@ TS_INLINE ts_f tl_mac_i8(ts_f c, uint32_t a, ts_f b) {
   return (ts_f)((ts_i)c + ((w << 16) >> 16) * low + (w >> 16) * high);
 #endif
 }
+#if TS_LANES == 16
+// The same with the word in memory at x, x + stride or x + 2 * stride, as an operand of the instruction. Volatile, so that they stay
+// in the order they are written in: left to itself the compiler sometimes hoists loads until the 24 sums no longer fit the 32
+// registers, or chains the addresses of the rows. Nothing writes to x while they run.
+#define TL_AT_ROWS(name, instruction)                                                                                    \
+  TS_INLINE ts_f name##_0(ts_f c, const void *_Nonnull x, ptrdiff_t stride, ts_f b) {                                    \
+    __asm__ volatile(instruction " (%1)%{1to16%}, %3, %0" : "+v"(c) : "r"(x), "r"(stride), "v"(b));                      \
+    return c;                                                                                                            \
+  }                                                                                                                      \
+  TS_INLINE ts_f name##_1(ts_f c, const void *_Nonnull x, ptrdiff_t stride, ts_f b) {                                    \
+    __asm__ volatile(instruction " (%1,%2)%{1to16%}, %3, %0" : "+v"(c) : "r"(x), "r"(stride), "v"(b));                   \
+    return c;                                                                                                            \
+  }                                                                                                                      \
+  TS_INLINE ts_f name##_2(ts_f c, const void *_Nonnull x, ptrdiff_t stride, ts_f b) {                                    \
+    __asm__ volatile(instruction " (%1,%2,2)%{1to16%}, %3, %0" : "+v"(c) : "r"(x), "r"(stride), "v"(b));                 \
+    return c;                                                                                                            \
+  }
+TL_AT_ROWS(tl_f32_row, "vfmadd231ps")
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+TL_AT_ROWS(tl_bf16_row, "vdpbf16ps")
+TL_AT_ROWS(tl_i8_row, "vpdpbusd")
+#endif
+#undef TL_AT_ROWS
+// p, but loads through it stay where they are.
+TS_INLINE const void *_Nonnull tl_here(const void *_Nonnull p) {
+  __asm__ volatile("" : "+r"(p));
+  return p;
+}
+#else
+TS_INLINE const void *_Nonnull tl_here(const void *_Nonnull p) { return p; }
+#endif
 // The weights of gemm_i8 for one vector of outputs: words, or pairs of bytes widened to int16.
 TS_INLINE ts_f tl_load_i8(const void *_Nonnull p) {
 #if defined(__AVX512VNNI__)

@@ -39,7 +39,7 @@ struct EncoderPass {
   private let blockRows: Int
 
   /// Rows of a block, about: its FFN activations in f32 fill most of a second-level cache of 1 MB.
-  private static let rowsWanted = 48
+  private static let rowsWanted = 192
 
   init(
     _ encoder: CPUEncoder, _ memory: Scratch, count: Int, ids: UnsafePointer<Int32>, positions: UnsafePointer<Int32>,
