@@ -296,6 +296,14 @@ class tamis_encoded(Structure):
         ("starts", POINTER(c_int32)),
         ("ends", POINTER(c_int32)),
         ("words", POINTER(c_int32)),
+        ("types", POINTER(c_int32)),
+    ]
+
+
+class tamis_decoder(Structure):
+    """Opaque."""
+
+
 # --------------------------------------------------------------------------------------------------- encoder.h
 
 TAMIS_PRECISION_STORED = -1
@@ -363,10 +371,6 @@ class tamis_ragged(Structure):
         ("sequences", c_int64),
         ("types", POINTER(c_int32)),
     ]
-
-
-class tamis_decoder(Structure):
-    """Opaque."""
 
 
 # --------------------------------------------------------------------------------------------------- functions
@@ -472,10 +476,6 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_decoder_destroy": (None, (_decoder,)),
     "tamis_decoder_push": (Status, (_decoder, c_int32, c_char_p, c_size_t, _size)),
     "tamis_decoder_finish": (Status, (_decoder, c_char_p, c_size_t, _size)),
-}
-
-#: Functions whose NOT_FOUND means a file.
-OPENS_FILES = frozenset({"tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_tokenizer_open", "tamis_weights_open"})
     # encoder.h
     "tamis_encoder_options_init": (None, (POINTER(tamis_encoder_options),)),
     "tamis_encoder_create": (Status, (_context, c_char_p, POINTER(tamis_encoder_options), POINTER(_encoder))),
@@ -488,7 +488,8 @@ OPENS_FILES = frozenset({"tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_to
 }
 
 #: Functions whose NOT_FOUND means a file.
-OPENS_FILES = frozenset({"tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create"})
+OPENS_FILES = frozenset({
+    "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_tokenizer_open", "tamis_weights_open", "tamis_encoder_create"})
 
 #: Functions that return tamis_status; the two taken out return a number of the same C type.
 FALLIBLE = frozenset(name for name, (result, _) in FUNCTIONS.items() if result is Status) - {
