@@ -41,6 +41,7 @@ enum HandleKind: UInt64 {
   case tokenizer = 0x5a49_4e45_4b4f_5454  // "TTOKENIZ"
   case encoding = 0x474e_444f_434e_4554  // "TENCODNG"
   case decoder = 0x5245_444f_4345_4454  // "TDECODER"
+  case encoder = 0x5245_444f_434e_4554  // "TENCODER"
 }
 
 @inline(__always)
@@ -61,4 +62,9 @@ func selector(_ pointer: OpaquePointer?) throws(TamisError) -> Selector {
 @inline(__always)
 func weights(_ pointer: OpaquePointer?) throws(TamisError) -> SafeTensors {
   try Handle<SafeTensors>.object(pointer, .weights, "weights")
+}
+
+@inline(__always)
+func encoder(_ pointer: OpaquePointer?) throws(TamisError) -> TextEncoder {
+  try Handle<TextEncoder>.object(pointer, .encoder, "encoder")
 }

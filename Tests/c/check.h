@@ -120,5 +120,6 @@ void test_ops(void);
 void test_weights(void);
 void test_threads(void);
 void test_opencl(void);
+void test_encoder(void);
 
 #endif
