@@ -9,6 +9,7 @@
  *   retrieval.h   which cached tokens a query needs, and attention over them
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
  *   weights.h     safetensors files, memory-mapped
+ *   encoder.h     BERT, XLM-RoBERTa and ELECTRA encoders
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -19,5 +20,6 @@
 #include "tamis/retrieval.h"
 #include "tamis/ops.h"
 #include "tamis/weights.h"
+#include "tamis/encoder.h"
 
 #endif /* TAMIS_H */

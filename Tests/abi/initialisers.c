@@ -10,6 +10,8 @@ uint32_t tamis_test_initialisers(void) {
   tamis_selector_options selector = TAMIS_SELECTOR_OPTIONS_INIT;
   tamis_retrieval_stats stats = TAMIS_RETRIEVAL_STATS_INIT;
   tamis_rope rope = TAMIS_ROPE_INIT;
+  tamis_encoder_options encoder = TAMIS_ENCODER_OPTIONS_INIT;
+  tamis_encoder_info info = TAMIS_ENCODER_INFO_INIT;
   return context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
-         (uint32_t)rope.style;
+         (uint32_t)rope.style + encoder.struct_size + info.struct_size;
 }

@@ -91,3 +91,34 @@ AT(tamis_retrieval_stats, kv_bytes_read, 32);
 AT(tamis_retrieval_stats, chunks_dense, 40);
 AT(tamis_retrieval_stats, selections, 48);
 AT(tamis_retrieval_stats, cache_hits, 56);
+
+SIZE(tamis_encoder_options, 32);
+AT(tamis_encoder_options, struct_size, 0);
+AT(tamis_encoder_options, precision, 4);
+AT(tamis_encoder_options, added_rows, 8);
+AT(tamis_encoder_options, progress, 16);
+AT(tamis_encoder_options, progress_user, 24);
+
+SIZE(tamis_encoder_info, 72);
+AT(tamis_encoder_info, struct_size, 0);
+AT(tamis_encoder_info, kind, 4);
+AT(tamis_encoder_info, precision, 8);
+AT(tamis_encoder_info, layers, 12);
+AT(tamis_encoder_info, hidden, 16);
+AT(tamis_encoder_info, heads, 20);
+AT(tamis_encoder_info, vocabulary, 24);
+AT(tamis_encoder_info, types, 28);
+AT(tamis_encoder_info, max_tokens, 32);
+AT(tamis_encoder_info, pad_id, 36);
+AT(tamis_encoder_info, labels, 40);
+AT(tamis_encoder_info, pooling, 44);
+AT(tamis_encoder_info, normalise, 48);
+AT(tamis_encoder_info, embed_tokens, 52);
+AT(tamis_encoder_info, parameters, 56);
+AT(tamis_encoder_info, bytes, 64);
+
+SIZE(tamis_ragged, 32);
+AT(tamis_ragged, ids, 0);
+AT(tamis_ragged, starts, 8);
+AT(tamis_ragged, sequences, 16);
+AT(tamis_ragged, types, 24);

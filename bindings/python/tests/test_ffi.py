@@ -171,7 +171,9 @@ def test_versions_agree():
     assert f'version = "{dotted}"' in (ROOT / "bindings" / "python" / "pyproject.toml").read_text()
 
 
-INIT = ["tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options"]
+INIT = [
+    "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_encoder_options",
+]
 
 
 @pytest.mark.parametrize("tag", INIT)

@@ -13,6 +13,7 @@ arrays in and out; torch tensors go in and come out without a copy, through DLPa
 from ._arrays import Tensor
 from .attention import attention, merge
 from .context import Context, build_info, default_context, version
+from .encoder import Encoder, EncoderInfo
 from .errors import (
     BufferTooSmallError, CacheFullError, CancelledError, DeviceError, FileError, FileMissingError, FormatError, InternalError,
     InvalidArgumentError, LibraryNotFoundError, NoDeviceError, NotFoundError, OutOfMemoryError, TamisError, UnsupportedError,
@@ -25,7 +26,8 @@ from .weights import SafeTensors, open_safetensors
 __version__ = "0.1.0"
 
 __all__ = [
-    "BufferTooSmallError", "CacheFullError", "CancelledError", "Context", "DenseAttention", "DeviceError", "FileError",
+    "BufferTooSmallError", "CacheFullError", "CancelledError", "Context", "DenseAttention", "DeviceError", "Encoder",
+    "EncoderInfo", "FileError",
     "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions",
     "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "RoPE", "SafeTensors", "Selector",
     "Sequence", "SnapshotInfo", "Stats", "StreamingLLM", "TamisError", "Tensor", "TokenSelect", "UnsupportedError", "attention",

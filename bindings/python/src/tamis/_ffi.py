@@ -226,12 +226,83 @@ class tamis_weights(Structure):
     """Opaque."""
 
 
+# --------------------------------------------------------------------------------------------------- encoder.h
+
+TAMIS_PRECISION_STORED = -1
+TAMIS_PRECISION_F32 = 0
+TAMIS_PRECISION_BF16 = 1
+TAMIS_PRECISION_I8 = 2
+
+TAMIS_ENCODER_BERT = 0
+TAMIS_ENCODER_ROBERTA = 1
+TAMIS_ENCODER_ELECTRA = 2
+
+TAMIS_POOLING_STORED = -1
+TAMIS_POOLING_MEAN = 0
+TAMIS_POOLING_CLS = 1
+TAMIS_POOLING_MAX = 2
+
+TAMIS_CLASS_LOGITS = 0
+TAMIS_CLASS_PROBABILITIES = 1
+
+tamis_precision = c_int32
+tamis_encoder_kind = c_int32
+tamis_pooling = c_int32
+tamis_class_form = c_int32
+
+
+class tamis_encoder_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("precision", tamis_precision),
+        ("added_rows", c_int32),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_encoder(Structure):
+    """Opaque."""
+
+
+class tamis_encoder_info(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", tamis_encoder_kind),
+        ("precision", tamis_precision),
+        ("layers", c_int32),
+        ("hidden", c_int32),
+        ("heads", c_int32),
+        ("vocabulary", c_int32),
+        ("types", c_int32),
+        ("max_tokens", c_int32),
+        ("pad_id", c_int32),
+        ("labels", c_int32),
+        ("pooling", tamis_pooling),
+        ("normalise", c_int32),
+        ("embed_tokens", c_int32),
+        ("parameters", c_int64),
+        ("bytes", c_int64),
+    ]
+
+
+class tamis_ragged(Structure):
+    _fields_ = [
+        ("ids", POINTER(c_int32)),
+        ("starts", POINTER(c_int64)),
+        ("sequences", c_int64),
+        ("types", POINTER(c_int32)),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
 _cache = POINTER(tamis_kv_cache)
 _selector = POINTER(tamis_selector)
 _weights = POINTER(tamis_weights)
+_encoder = POINTER(tamis_encoder)
+_ragged = POINTER(tamis_ragged)
 _tensor = POINTER(tamis_tensor)
 _stats = POINTER(tamis_retrieval_stats)
 _size = POINTER(c_size_t)
@@ -296,10 +367,19 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_weights_count": (c_int64, (_weights,)),
     "tamis_weights_name": (Status, (_weights, c_int64, c_char_p, c_size_t, _size)),
     "tamis_weights_get": (Status, (_weights, c_char_p, _tensor)),
+    # encoder.h
+    "tamis_encoder_options_init": (None, (POINTER(tamis_encoder_options),)),
+    "tamis_encoder_create": (Status, (_context, c_char_p, POINTER(tamis_encoder_options), POINTER(_encoder))),
+    "tamis_encoder_destroy": (None, (_encoder,)),
+    "tamis_encoder_get_info": (Status, (_encoder, POINTER(tamis_encoder_info))),
+    "tamis_encoder_label": (Status, (_encoder, c_int32, c_char_p, c_size_t, _size)),
+    "tamis_encoder_states": (Status, (_encoder, _ragged, _tensor, tamis_progress_fn, c_void_p)),
+    "tamis_encoder_classify": (Status, (_encoder, _ragged, tamis_class_form, _tensor, tamis_progress_fn, c_void_p)),
+    "tamis_encoder_embed": (Status, (_encoder, _ragged, tamis_pooling, c_int32, _tensor, tamis_progress_fn, c_void_p)),
 }
 
 #: Functions whose NOT_FOUND means a file.
-OPENS_FILES = frozenset({"tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open"})
+OPENS_FILES = frozenset({"tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create"})
 
 #: Functions that return tamis_status; tamis_context_threads returns a number of the same C type.
 FALLIBLE = frozenset(name for name, (result, _) in FUNCTIONS.items() if result is Status) - {"tamis_context_threads"}
