@@ -47,7 +47,9 @@ let package = Package(
       name: "TamisDevice", dependencies: ["TamisCore", "CShims"],
       exclude: ["OpenCL/Kernels", "OpenCL/embed_kernels.py"]),
     .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
-    .target(name: "TamisText", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
+    .target(
+      name: "TamisText", dependencies: ["TamisCore", "TamisDevice", "CShims"],
+      exclude: ["Unicode/generate_tables.py", "Unicode/newer_characters.py", "Unicode/newer_characters.txt"]),
     .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "TamisText", "CShims"]),
     .target(
       name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"],
