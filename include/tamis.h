@@ -10,6 +10,7 @@
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
  *   weights.h     safetensors files, memory-mapped
  *   encoder.h     BERT, XLM-RoBERTa and ELECTRA encoders
+ *   tokenizer.h   text to token ids and back, with byte offsets
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -21,5 +22,6 @@
 #include "tamis/ops.h"
 #include "tamis/weights.h"
 #include "tamis/encoder.h"
+#include "tamis/tokenizer.h"
 
 #endif /* TAMIS_H */

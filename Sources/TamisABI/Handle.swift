@@ -39,6 +39,9 @@ enum HandleKind: UInt64 {
   case selector = 0x5443_454c_4553_5454  // "TTSELECT"
   case weights = 0x5354_4847_4945_5754  // "TWEIGHTS"
   case encoder = 0x5245_444f_434e_4554  // "TENCODER"
+  case tokenizer = 0x5a49_4e45_4b4f_5454  // "TTOKENIZ"
+  case encoding = 0x474e_444f_434e_4554  // "TENCODNG"
+  case decoder = 0x5245_444f_4345_4454  // "TDECODER"
 }
 
 @inline(__always)

@@ -14,6 +14,11 @@ public enum JSON: Sendable, Equatable {
   public struct Member: Sendable, Equatable {
     public var name: String
     public var value: JSON
+
+    public init(name: String, value: JSON) {
+      self.name = name
+      self.value = value
+    }
   }
 
   /// - Throws: `format` with the byte offset at which the text stops making sense.

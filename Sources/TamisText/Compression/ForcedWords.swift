@@ -74,6 +74,6 @@ struct ForcedWords {
 enum DecimalDigit {
   static func contains(_ code: UInt32) -> Bool {
     if code < 0x80 { return code >= 0x30 && code <= 0x39 }
-    return Unicode.Scalar(code)?.properties.generalCategory == .decimalNumber
+    return UnicodeData.category(code) == .decimalNumber
   }
 }

@@ -21,6 +21,11 @@ public protocol PieceTokenizer: AnyObject {
   /// The decoder's text of a list of pieces (convert_tokens_to_string).
   func decode(pieces: [[UInt8]]) -> [UInt8]
   var unknownId: Int32? { get }
+  /// Largest id + 1.
+  var pieceCount: Int { get }
+  var family: PieceFamily { get }
+  /// A copy that knows further special tokens, at the next free ids.
+  func addingSpecial(_ tokens: [String]) throws(TamisError) -> any PieceTokenizer
   /// Ids that stand before and after one text.
   var template: (prefix: [Int32], suffix: [Int32]) { get }
 }
@@ -42,4 +47,20 @@ func withBytes<R>(_ bytes: [UInt8], _ body: (UnsafeBufferPointer<UInt8>) throws(
     do throws(TamisError) { return .success(try body(buffer)) } catch { return .failure(error) }
   }
   return try result.get()
+}
+
+extension TextEncoder: KeepScorer {
+  public var maxTokens: Int { config.maxTokens }
+  public var vocabularySize: Int { config.vocabulary }
+
+  /// Softmax of the two labels, label 1.
+  public func keepProbabilities(_ tokens: RaggedTokens, progress: Progress?) throws(TamisError) -> [Float] {
+    guard config.labels.count == 2 else {
+      throw TamisError(.unsupported, "encoder has a head of \(config.labels.count) labels; expected 2, of which label 1 is \"keep\"")
+    }
+    let both = UnsafeMutablePointer<Float>.allocate(capacity: max(1, 2 * tokens.ids.count))
+    defer { both.deallocate() }
+    try classify(tokens, probabilities: true, into: both, progress: progress)
+    return tokens.ids.indices.map { both[2 * $0 + 1] }
+  }
 }

@@ -1,7 +1,7 @@
 import TamisCore
 
 /// Which of llmlingua's two sets of rules a tokenizer falls under: WordPiece ("##" continues a word) or SentencePiece ("▁" begins one).
-enum PieceFamily: Sendable {
+public enum PieceFamily: Sendable {
   case wordPiece
   case sentencePiece
 
@@ -120,10 +120,6 @@ extension [UInt8] {
     if code < 0x80 {
       return (0x30...0x39).contains(code) || (0x61...0x7a).contains(code | 0x20) || code == 0x5f
     }
-    switch Unicode.Scalar(code)?.properties.generalCategory {
-    case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter, .decimalNumber, .letterNumber, .otherNumber:
-      return true
-    default: return false
-    }
+    return UnicodeData.isLetter(code) || UnicodeData.isNumber(code)
   }
 }

@@ -37,13 +37,12 @@ enum ScalarClass: UInt8 {
     case 0x1f3fb...0x1f3ff: return .extend  // skin tones
     default: break
     }
-    guard let scalar = Unicode.Scalar(code) else { return .extend }
-    let properties = scalar.properties
-    if properties.isWhitespace { return .space }
-    switch properties.generalCategory {
-    case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter: return .letter
-    case .decimalNumber, .letterNumber, .otherNumber: return .digit
-    case .nonspacingMark, .spacingMark, .enclosingMark, .format, .control, .unassigned, .surrogate: return .extend
+    if UnicodeData.isWhitespace(code) { return .space }
+    if UnicodeData.isLetter(code) { return .letter }
+    if UnicodeData.isNumber(code) { return .digit }
+    if UnicodeData.isMark(code) { return .extend }
+    switch UnicodeData.category(code) {
+    case .format, .control, .unassigned, .surrogate: return .extend
     default: return .punctuation
     }
   }

@@ -21,15 +21,16 @@ from .errors import (
 from .kv import KVCache, KVMemory, KVOptions, RoPE, Sequence, SnapshotInfo, snapshot_info
 from .ops import convert, rope, top_k
 from .retrieval import DenseAttention, Method, Selector, Stats, StreamingLLM, TokenSelect
+from .tokenizer import Encoding, Tokenizer, TokenStream
 from .weights import SafeTensors, open_safetensors
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BufferTooSmallError", "CacheFullError", "CancelledError", "Context", "DenseAttention", "DeviceError", "Encoder",
-    "EncoderInfo", "FileError",
+    "EncoderInfo", "Encoding", "FileError",
     "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions",
     "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "RoPE", "SafeTensors", "Selector",
-    "Sequence", "SnapshotInfo", "Stats", "StreamingLLM", "TamisError", "Tensor", "TokenSelect", "UnsupportedError", "attention",
+    "Sequence", "SnapshotInfo", "Stats", "StreamingLLM", "TamisError", "Tensor", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "attention",
     "build_info", "convert", "default_context", "merge", "open_safetensors", "rope", "snapshot_info", "top_k", "version",
 ]

@@ -295,6 +295,84 @@ class tamis_ragged(Structure):
     ]
 
 
+# ------------------------------------------------------------------------------------------------- tokenizer.h
+
+TAMIS_TOKENIZER_JSON = 0
+TAMIS_TOKENIZER_SENTENCEPIECE = 1
+TAMIS_TOKENIZER_VOCAB_TXT = 2
+TAMIS_TOKENIZER_TIKTOKEN = 3
+
+TAMIS_MODEL_BPE = 0
+TAMIS_MODEL_WORDPIECE = 1
+TAMIS_MODEL_UNIGRAM = 2
+TAMIS_MODEL_WORDLEVEL = 3
+
+TAMIS_TOKEN_SPECIAL = 1
+TAMIS_TOKEN_SINGLE_WORD = 2
+TAMIS_TOKEN_LSTRIP = 4
+TAMIS_TOKEN_RSTRIP = 8
+TAMIS_TOKEN_NORMALIZED = 16
+
+TAMIS_OFFSETS_BYTES = 0
+TAMIS_OFFSETS_CHARACTERS = 1
+
+tamis_tokenizer_format = c_int32
+tamis_tokenizer_model = c_int32
+tamis_token_flags = c_int32
+tamis_offsets = c_int32
+
+
+class tamis_tokenizer(Structure):
+    """Opaque."""
+
+
+class tamis_tokenizer_info(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("model", tamis_tokenizer_model),
+        ("vocabulary_size", c_int32),
+        ("added_tokens", c_int32),
+        ("unknown_id", c_int32),
+        ("pad_id", c_int32),
+        ("byte_level", c_int32),
+        ("template_tokens", c_int32),
+        ("pair_tokens", c_int32),
+        ("reserved", c_int32),
+        ("max_tokens", c_int64),
+    ]
+
+
+class tamis_encode_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("add_special", c_int32),
+        ("parse_special", c_int32),
+        ("offsets", tamis_offsets),
+        ("max_tokens", c_int64),
+    ]
+
+
+class tamis_encoding(Structure):
+    """Opaque."""
+
+
+class tamis_encoded(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("n", c_int64),
+        ("ids", POINTER(c_int32)),
+        ("starts", POINTER(c_int32)),
+        ("ends", POINTER(c_int32)),
+        ("words", POINTER(c_int32)),
+        ("types", POINTER(c_int32)),
+    ]
+
+
+class tamis_decoder(Structure):
+    """Opaque."""
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
@@ -303,6 +381,10 @@ _selector = POINTER(tamis_selector)
 _weights = POINTER(tamis_weights)
 _encoder = POINTER(tamis_encoder)
 _ragged = POINTER(tamis_ragged)
+_tokenizer = POINTER(tamis_tokenizer)
+_encoding = POINTER(tamis_encoding)
+_encode_options = POINTER(tamis_encode_options)
+_decoder = POINTER(tamis_decoder)
 _tensor = POINTER(tamis_tensor)
 _stats = POINTER(tamis_retrieval_stats)
 _size = POINTER(c_size_t)
@@ -376,10 +458,40 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_encoder_states": (Status, (_encoder, _ragged, _tensor, tamis_progress_fn, c_void_p)),
     "tamis_encoder_classify": (Status, (_encoder, _ragged, tamis_class_form, _tensor, tamis_progress_fn, c_void_p)),
     "tamis_encoder_embed": (Status, (_encoder, _ragged, tamis_pooling, c_int32, _tensor, tamis_progress_fn, c_void_p)),
+    # tokenizer.h
+    "tamis_tokenizer_open": (Status, (c_char_p, POINTER(_tokenizer))),
+    "tamis_tokenizer_from_bytes": (
+        Status, (c_void_p, c_size_t, tamis_tokenizer_format, c_char_p, POINTER(_tokenizer))),
+    "tamis_tokenizer_destroy": (None, (_tokenizer,)),
+    "tamis_tokenizer_get_info": (Status, (_tokenizer, POINTER(tamis_tokenizer_info))),
+    "tamis_tokenizer_piece": (Status, (_tokenizer, c_int32, c_char_p, c_size_t, _size)),
+    "tamis_tokenizer_id": (Status, (_tokenizer, c_char_p, c_size_t, _i32)),
+    "tamis_tokenizer_is_special": (c_int32, (_tokenizer, c_int32)),
+    "tamis_tokenizer_add": (
+        Status, (_tokenizer, c_char_p, _i64, c_int32, POINTER(tamis_token_flags), POINTER(_tokenizer))),
+    "tamis_encode_options_init": (None, (_encode_options,)),
+    "tamis_tokenizer_encode": (
+        Status, (_tokenizer, _encode_options, c_char_p, c_size_t, c_char_p, c_size_t, POINTER(_encoding))),
+    "tamis_tokenizer_encode_batch": (
+        Status, (_context, _tokenizer, _encode_options, c_char_p, _i64, c_int64, tamis_progress_fn, c_void_p,
+                 POINTER(_encoding))),
+    "tamis_encoding_destroy": (None, (_encoding,)),
+    "tamis_encoding_count": (c_int64, (_encoding,)),
+    "tamis_encoding_get": (Status, (_encoding, c_int64, POINTER(tamis_encoded))),
+    "tamis_tokenizer_count": (Status, (_tokenizer, _encode_options, c_char_p, c_size_t, _i64)),
+    "tamis_tokenizer_decode": (Status, (_tokenizer, _i32, c_int64, c_int32, c_char_p, c_size_t, _size)),
+    "tamis_tokenizer_decode_pieces": (Status, (_tokenizer, c_char_p, _i64, c_int64, c_char_p, c_size_t, _size)),
+    "tamis_decoder_create": (Status, (_tokenizer, c_int32, POINTER(_decoder))),
+    "tamis_decoder_destroy": (None, (_decoder,)),
+    "tamis_decoder_push": (Status, (_decoder, c_int32, c_char_p, c_size_t, _size)),
+    "tamis_decoder_finish": (Status, (_decoder, c_char_p, c_size_t, _size)),
 }
 
 #: Functions whose NOT_FOUND means a file.
-OPENS_FILES = frozenset({"tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create"})
+OPENS_FILES = frozenset({
+    "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create", "tamis_tokenizer_open",
+})
 
-#: Functions that return tamis_status; tamis_context_threads returns a number of the same C type.
-FALLIBLE = frozenset(name for name, (result, _) in FUNCTIONS.items() if result is Status) - {"tamis_context_threads"}
+#: Functions that return tamis_status; the two taken out return a number of the same C type.
+FALLIBLE = frozenset(name for name, (result, _) in FUNCTIONS.items() if result is Status) - {
+    "tamis_context_threads", "tamis_tokenizer_is_special"}

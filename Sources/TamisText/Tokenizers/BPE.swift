@@ -1,0 +1,196 @@
+import TamisCore
+
+/// Byte-pair encoding (arXiv 1508.07909), over the bytes of a pre-token (byte-level vocabularies, GPT-2) or over its scalars.
+final class BPE: TokenModel, @unchecked Sendable {
+  struct Options {
+    var unknown: [UInt8]?
+    /// One unknown token for a run of unknown scalars.
+    var fuseUnknown = false
+    /// Spells an unknown scalar by its bytes, <0xNN>, where the vocabulary has them all.
+    var byteFallback = false
+    /// Takes a pre-token that is in the vocabulary as it is.
+    var ignoreMerges = false
+    /// Before every symbol but a pre-token's first ("##"), and after its last ("</w>").
+    var prefix: [UInt8] = []
+    var suffix: [UInt8] = []
+    /// Pieces are written in the printable alphabet of GPT-2, and symbols are bytes.
+    var byteLevel = false
+  }
+
+  let vocabulary: Vocabulary
+  let options: Options
+  let merges: MergeTable
+  let unknownId: Int32?
+  /// Id of each byte's symbol (byte-level), or of each <0xNN>; -1: none.
+  private let byteIds: [Int32]
+  private let hasAllBytes: Bool
+  /// Id of each scalar of the basic plane that is a piece; -1: none.
+  private let scalarIds: [Int32]
+  /// Raw bytes of the pieces of a byte-level vocabulary, for `ignoreMerges`.
+  private let rawPieces: Vocabulary?
+  private let decorates: Bool
+
+  /// `merges` is filled already.
+  init(_ vocabulary: Vocabulary, _ merges: MergeTable, _ options: Options) throws(TamisError) {
+    self.vocabulary = vocabulary
+    self.options = options
+    self.merges = merges
+    decorates = !options.prefix.isEmpty || !options.suffix.isEmpty
+    unknownId = options.unknown.flatMap { vocabulary.id($0) }
+    var bytes = [Int32](repeating: -1, count: 256)
+    var scalars = [Int32](repeating: -1, count: options.byteLevel || decorates ? 0 : 0x10000)
+    if options.byteLevel {
+      for byte in 0..<256 {
+        var piece: [UInt8] = []
+        ByteAlphabet.encode([UInt8(byte)], into: &piece)
+        bytes[byte] = vocabulary.id(piece) ?? -1
+      }
+    } else {
+      let digits = Array("0123456789ABCDEF".utf8)
+      for byte in 0..<256 {
+        bytes[byte] = vocabulary.id(Array("<0x".utf8) + [digits[byte >> 4], digits[byte & 15], UInt8(ascii: ">")]) ?? -1
+      }
+      for id in 0..<vocabulary.size where !scalars.isEmpty {
+        _ = vocabulary.withPiece(id) { piece in
+          guard let base = piece.baseAddress, piece.count <= 3, piece.count == UTF8Text.length(lead: base[0]) else { return }
+          scalars[Int(UTF8Text.scalar(base, at: 0).value)] = Int32(id)
+        }
+      }
+    }
+    byteIds = bytes
+    scalarIds = scalars
+    hasAllBytes = !bytes.contains(-1)
+    guard options.byteLevel, options.ignoreMerges else {
+      rawPieces = nil
+      return
+    }
+    let raw = Vocabulary(expecting: vocabulary.count)
+    var decoded: [UInt8] = []
+    for id in 0..<vocabulary.size {
+      decoded.removeAll(keepingCapacity: true)
+      guard vocabulary.withPiece(id, { ByteAlphabet.decode($0, into: &decoded) }) == true, !decoded.isEmpty else { continue }
+      try raw.add(id, decoded)
+    }
+    rawPieces = raw
+  }
+
+  func tokenize(
+    _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
+    _ scratch: ModelScratch
+  ) throws(TamisError) {
+    let cache = scratch.cache
+    for slice in slices {
+      let start = Int(slice.start)
+      let end = Int(slice.end)
+      guard end > start else { continue }
+      if !cache.emit(text, start, end, readable: count, into: tokens) {
+        spell(text, start, end, readable: count, into: tokens, scratch)
+      }
+      tokens.word &+= 1
+    }
+  }
+
+  @inline(never)
+  private func spell(
+    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
+  ) {
+    let first = tokens.count
+    if options.ignoreMerges, let id = (rawPieces ?? vocabulary).id(text + start, end - start) {
+      tokens.append(id, start, end)
+      scratch.cache.store(text, start, end, readable: readable, from: first, in: tokens)
+      return
+    }
+    // Text without pre-tokens (Gemma) is cut where no merge can reach across; the parts are words and cached as such.
+    if end - start > 32, !options.ignoreMerges, !decorates {
+      spellParts(text, start, end, readable: readable, into: tokens, scratch)
+      return
+    }
+    merge(text, start, end, into: tokens, scratch.merge)
+    scratch.cache.store(text, start, end, readable: readable, from: first, in: tokens)
+  }
+
+  private func spellParts(
+    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
+  ) {
+    var partStart = start
+    var at = start
+    var last: Int32 = -1
+    while at < end {
+      let width = options.byteLevel ? 1 : UTF8Text.length(lead: text[at])
+      let id = symbol(text + at, width)
+      if at > partStart, last >= 0, id >= 0, !merges.mayCross(last, id) {
+        spellPart(text, partStart, at, readable: readable, into: tokens, scratch)
+        partStart = at
+      }
+      last = id
+      at &+= width
+    }
+    spellPart(text, partStart, end, readable: readable, into: tokens, scratch)
+  }
+
+  @inline(__always)
+  private func spellPart(
+    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
+  ) {
+    if scratch.cache.emit(text, start, end, readable: readable, into: tokens) { return }
+    let first = tokens.count
+    merge(text, start, end, into: tokens, scratch.merge)
+    scratch.cache.store(text, start, end, readable: readable, from: first, in: tokens)
+  }
+
+  /// Id of an undecorated symbol; -1: unknown.
+  @inline(__always)
+  private func symbol(_ bytes: UnsafePointer<UInt8>, _ width: Int) -> Int32 {
+    if options.byteLevel { return byteIds.withUnsafeBufferPointer { $0[Int(bytes[0])] } }
+    if width <= 3 { return scalarIds.withUnsafeBufferPointer { $0[Int(UTF8Text.scalar(bytes, at: 0).value)] } }
+    return vocabulary.id(bytes, width) ?? -1
+  }
+
+  private func merge(
+    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ work: MergeScratch
+  ) {
+    work.reset(end - start)
+    var unknownStart = -1  // a run of unknown scalars that is not yet added
+    var unknownEnd = -1
+    var at = start
+    while at < end {
+      let width = options.byteLevel ? 1 : UTF8Text.length(lead: text[at])
+      let id = decorates ? decorated(text, at, width, isFirst: at == start, isLast: at + width >= end) : symbol(text + at, width)
+      if id >= 0 {
+        if unknownStart >= 0, let unknownId { work.add(unknownId, unknownStart, unknownEnd) }
+        unknownStart = -1
+        work.add(id, at, at &+ width)
+      } else if options.byteFallback, !options.byteLevel, hasBytes(text + at, width) {
+        for i in at..<at &+ width { work.add(byteIds[Int(text[i])], i, i &+ 1) }
+      } else if let unknownId {
+        if unknownStart >= 0, !options.fuseUnknown {
+          work.add(unknownId, unknownStart, unknownEnd)
+          unknownStart = -1
+        }
+        if unknownStart < 0 { unknownStart = at }
+        unknownEnd = at &+ width
+      }
+      at &+= width
+    }
+    if unknownStart >= 0, let unknownId { work.add(unknownId, unknownStart, unknownEnd) }
+    work.merge(merges)
+    for i in 0..<work.count { tokens.append(work.ids[i], Int(work.starts[i]), Int(work.ends[i])) }
+  }
+
+  private func hasBytes(_ bytes: UnsafePointer<UInt8>, _ width: Int) -> Bool {
+    if hasAllBytes { return true }
+    for i in 0..<width where byteIds[Int(bytes[i])] < 0 { return false }
+    return true
+  }
+
+  private func decorated(_ text: UnsafePointer<UInt8>, _ at: Int, _ width: Int, isFirst: Bool, isLast: Bool) -> Int32 {
+    var key: [UInt8] = isFirst ? [] : options.prefix
+    if options.byteLevel {
+      ByteAlphabet.encode(CollectionOfOne(text[at]), into: &key)
+    } else {
+      key.append(contentsOf: UnsafeBufferPointer(start: text + at, count: width))
+    }
+    if isLast { key.append(contentsOf: options.suffix) }
+    return vocabulary.id(key) ?? -1
+  }
+}

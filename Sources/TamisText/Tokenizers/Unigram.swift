@@ -1,0 +1,191 @@
+import TamisCore
+
+/// Best path over positions, for one pre-token; grows and stays.
+final class LatticeScratch {
+  struct Node {
+    var score: Double
+    var start: Int32
+    var id: Int32
+  }
+  private(set) var nodes: UnsafeMutablePointer<Node>
+  /// Ends of the path's tokens, last first.
+  private(set) var path: UnsafeMutablePointer<Int32>
+  private var capacity = 256
+
+  init() {
+    nodes = .allocate(capacity: capacity)
+    path = .allocate(capacity: capacity)
+  }
+
+  deinit {
+    nodes.deallocate()
+    path.deallocate()
+  }
+
+  func reset(_ positions: Int) {
+    if positions > capacity {
+      nodes.deallocate()
+      path.deallocate()
+      capacity = max(positions, 2 * capacity)
+      nodes = .allocate(capacity: capacity)
+      path = .allocate(capacity: capacity)
+    }
+    nodes.update(repeating: Node(score: 0, start: -1, id: -1), count: positions)
+  }
+}
+
+/// Unigram language model (arXiv 1804.10959): the segmentation of the largest sum of piece scores, by Viterbi's algorithm.
+///
+/// Ties: a path replaces another only when it is strictly better, starts ascending and shorter pieces first, so of equal
+/// paths to a position the one whose last piece is longest stays.
+final class Unigram: TokenModel, @unchecked Sendable {
+  struct Options {
+    var unknownId: Int32?
+    /// Spells an unknown run by its bytes, <0xNN>, where the vocabulary has them all.
+    var byteFallback = false
+    /// Scores are summed in f32, and an unknown run is never looked up whole: SentencePiece's own arithmetic.
+    var sentencePiece = false
+  }
+
+  let vocabulary: Vocabulary
+  let options: Options
+  var unknownId: Int32? { options.unknownId }
+  private let trie: DoubleArray
+  private let scores: UnsafeMutablePointer<Double>
+  private let unknownScore: Double
+  private let byteIds: [Int32]
+
+  /// - Parameters:
+  ///   - scores: one per id.
+  ///   - inText: ids that text may be cut into; nil: all.
+  ///   - unknownScore: cost of a scalar without a piece; the least score - 10.
+  init(_ vocabulary: Vocabulary, scores: [Double], inText: ((Int) -> Bool)? = nil, unknownScore: Double, _ options: Options) {
+    self.vocabulary = vocabulary
+    self.options = options
+    self.unknownScore = unknownScore
+    let copy = UnsafeMutablePointer<Double>.allocate(capacity: max(scores.count, 1))
+    for (id, score) in scores.enumerated() { (copy + id).initialize(to: score) }
+    self.scores = copy
+    let digits = Array("0123456789ABCDEF".utf8)
+    byteIds = (0..<256).map {
+      vocabulary.id(Array("<0x".utf8) + [digits[$0 >> 4], digits[$0 & 15], UInt8(ascii: ">")]) ?? -1
+    }
+    trie = vocabulary.withPieces { piece in
+      var keys: [(bytes: UnsafeBufferPointer<UInt8>, value: Int32)] = []
+      keys.reserveCapacity(vocabulary.count)
+      for id in 0..<vocabulary.size where inText?(id) ?? true {
+        // Of a piece that stands twice the later id counts.
+        guard let bytes = piece(id), !bytes.isEmpty, vocabulary.id(bytes) == Int32(id) else { continue }
+        keys.append((bytes, Int32(id)))
+      }
+      return DoubleArray(keys)
+    }
+  }
+
+  deinit { scores.deallocate() }
+
+  func tokenize(
+    _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
+    _ scratch: ModelScratch
+  ) throws(TamisError) {
+    let cache = scratch.cache
+    for slice in slices {
+      let start = Int(slice.start)
+      let end = Int(slice.end)
+      guard end > start else { continue }
+      if !cache.emit(text, start, end, readable: count, into: tokens) {
+        let first = tokens.count
+        try segment(text, start, end, into: tokens, scratch.lattice)
+        cache.store(text, start, end, readable: count, from: first, in: tokens)
+      }
+      tokens.word &+= 1
+    }
+  }
+
+  @inline(never)
+  private func segment(
+    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ lattice: LatticeScratch
+  ) throws(TamisError) {
+    let n = end - start
+    lattice.reset(n + 1)
+    let nodes = lattice.nodes
+    let units = UnsafePointer(trie.units)
+    let rootBase = trie.rootBase
+    let bytes = text + start
+    let single = options.sentencePiece
+    var at = 0
+    while at < n {
+      let here = nodes[at].score
+      let width = UTF8Text.length(lead: bytes[at])
+      var hasScalar = false
+      var base = rootBase
+      var i = at
+      while i < n {
+        guard let id = DoubleArray.step(units, &base, bytes[i]) else { break }
+        i &+= 1
+        guard id >= 0 else { continue }
+        if i &- at == width { hasScalar = true }
+        let score = single ? Double(Float(scores[Int(id)] + here)) : scores[Int(id)] + here
+        if nodes[i].start < 0 || score > nodes[i].score {
+          nodes[i] = LatticeScratch.Node(score: score, start: Int32(truncatingIfNeeded: at), id: id)
+        }
+      }
+      if !hasScalar {
+        guard let unknown = options.unknownId else {
+          throw TamisError(.unsupported, "text: a character has no piece, and the vocabulary no unknown token")
+        }
+        let score = single ? Double(Float(unknownScore + here)) : unknownScore + here
+        let to = at &+ width
+        if nodes[to].start < 0 || score > nodes[to].score {
+          nodes[to] = LatticeScratch.Node(score: score, start: Int32(truncatingIfNeeded: at), id: unknown)
+        }
+      }
+      at &+= width
+    }
+    emit(text, start, n, into: tokens, lattice)
+  }
+
+  /// The path from the end back, then its tokens in order; neighbouring unknowns are one.
+  private func emit(
+    _ text: UnsafePointer<UInt8>, _ start: Int, _ n: Int, into tokens: TokenBuffer, _ lattice: LatticeScratch
+  ) {
+    let nodes = lattice.nodes
+    let path = lattice.path
+    let unknown = options.unknownId ?? -1
+    var steps = 0
+    var end = n
+    while end > 0 {
+      path[steps] = Int32(truncatingIfNeeded: end)
+      steps &+= 1
+      end = Int(nodes[end].start)
+    }
+    var from = 0
+    while steps > 0 {
+      steps &-= 1
+      var to = Int(path[steps])
+      let id = nodes[to].id
+      if id == unknown {
+        while steps > 0, nodes[Int(path[steps &- 1])].id == unknown {
+          steps &-= 1
+          to = Int(path[steps])
+        }
+        emitUnknown(text, start &+ from, start &+ to, into: tokens)
+      } else {
+        tokens.append(id, start &+ from, start &+ to)
+      }
+      from = to
+    }
+  }
+
+  private func emitUnknown(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer) {
+    if !options.sentencePiece, let id = vocabulary.id(text + start, end - start) {
+      tokens.append(id, start, end)
+      return
+    }
+    if options.byteFallback, (start..<end).allSatisfy({ byteIds[Int(text[$0])] >= 0 }) {
+      for i in start..<end { tokens.append(byteIds[Int(text[i])], start, end) }
+      return
+    }
+    tokens.append(options.unknownId ?? -1, start, end)
+  }
+}

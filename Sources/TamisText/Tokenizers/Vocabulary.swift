@@ -1,0 +1,176 @@
+import TamisCore
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// Pieces and their ids in flat arrays: one blob of bytes, an offset and a length per id, and an open-addressing hash of ids.
+/// Keys are bytes; Swift strings would take canonically equivalent pieces for one.
+final class Vocabulary: @unchecked Sendable {
+  /// Largest id + 1. Ids without a piece have length 0 and `holes` says so.
+  private(set) var size = 0
+  private(set) var count = 0
+  private var blob: [UInt8] = []
+  private var offsets: [UInt32] = []
+  private var lengths: [Int32] = []
+
+  /// (hash tag << 32 | id), or `empty`.
+  private var slots: UnsafeMutablePointer<UInt64>
+  private var mask: Int
+  private static let empty = UInt64.max
+
+  /// Ids beyond this are refused: a small file must not ask for gigabytes.
+  static let idLimit = 1 << 24
+
+  init(expecting pieces: Int = 1024, bytes: Int = 8192) {
+    var capacity = 16
+    while capacity < 2 * pieces { capacity *= 2 }
+    slots = .allocate(capacity: capacity)
+    slots.initialize(repeating: Self.empty, count: capacity)
+    mask = capacity - 1
+    blob.reserveCapacity(bytes)
+    offsets.reserveCapacity(pieces)
+    lengths.reserveCapacity(pieces)
+  }
+
+  deinit { slots.deallocate() }
+
+  /// The id of a piece.
+  @inline(__always)
+  func id(_ piece: UnsafeBufferPointer<UInt8>) -> Int32? {
+    guard let base = piece.baseAddress else { return nil }
+    return id(base, piece.count)
+  }
+
+  func id(_ piece: UnsafePointer<UInt8>, _ n: Int) -> Int32? {
+    let hash = Self.hash(piece, n)
+    let tag = hash >> 32
+    var slot = Int(truncatingIfNeeded: hash) & mask
+    while true {
+      let entry = slots[slot]
+      if entry == Self.empty { return nil }
+      if entry >> 32 == tag {
+        let id = Int(entry & 0xffff_ffff)
+        if Int(lengths[id]) == n, blob.withUnsafeBufferPointer({ memcmp($0.baseAddress! + Int(offsets[id]), piece, n) == 0 }) {
+          return Int32(id)
+        }
+      }
+      slot = (slot + 1) & mask
+    }
+  }
+
+  func id(_ piece: [UInt8]) -> Int32? { piece.withUnsafeBufferPointer { piece.isEmpty ? nil : id($0) } }
+  func id(_ piece: StaticString) -> Int32? { id(piece.utf8Start, piece.utf8CodeUnitCount) }
+
+  func hasPiece(_ id: Int) -> Bool { id >= 0 && id < size && lengths[id] >= 0 }
+
+  /// Calls `body` with the bytes of a piece; nil where the id has none.
+  @inline(__always)
+  func withPiece<R>(_ id: Int, _ body: (UnsafeBufferPointer<UInt8>) -> R) -> R? {
+    guard hasPiece(id) else { return nil }
+    return blob.withUnsafeBufferPointer { blob in
+      body(UnsafeBufferPointer(rebasing: blob[Int(offsets[id])..<Int(offsets[id]) + Int(lengths[id])]))
+    }
+  }
+
+  /// Gives `body` a function from id to piece, for as long as it runs.
+  func withPieces<R>(_ body: ((Int) -> UnsafeBufferPointer<UInt8>?) -> R) -> R {
+    blob.withUnsafeBufferPointer { blob in
+      body { id in
+        self.hasPiece(id)
+          ? UnsafeBufferPointer(rebasing: blob[Int(self.offsets[id])..<Int(self.offsets[id]) + Int(self.lengths[id])]) : nil
+      }
+    }
+  }
+
+  func piece(_ id: Int) -> [UInt8]? { withPiece(id) { Array($0) } }
+
+  /// Appends room for a piece whose bytes `write` appends to the blob, under an id. A piece that stands twice keeps the later
+  /// id, as in a map; an id that stands twice is refused.
+  func add(_ id: Int, _ piece: UnsafeBufferPointer<UInt8>) throws(TamisError) {
+    guard id >= 0, id < Self.idLimit else {
+      throw TamisError(.format, "vocabulary: an id is \(id); expected 0 to \(Self.idLimit - 1)")
+    }
+    guard blob.count + piece.count < Int(UInt32.max) else { throw TamisError(.format, "vocabulary: over 4 GB of pieces") }
+    if id >= size {
+      let grown = id + 1 - size
+      offsets.append(contentsOf: repeatElement(0, count: grown))
+      lengths.append(contentsOf: repeatElement(-1, count: grown))
+      size = id + 1
+    }
+    guard lengths[id] < 0 else { throw TamisError(.format, "vocabulary: the id \(id) stands twice") }
+    if 4 * (count + 1) > 3 * (mask + 1) { grow() }
+    offsets[id] = UInt32(blob.count)
+    lengths[id] = Int32(truncatingIfNeeded: piece.count)
+    blob.append(contentsOf: piece)
+    count += 1
+    insert(id)
+  }
+
+  func add(_ id: Int, _ piece: [UInt8]) throws(TamisError) {
+    try piece.withUnsafeBufferPointer { (bytes) throws(TamisError) in try add(id, bytes) }
+  }
+
+  private func insert(_ id: Int) {
+    let n = Int(lengths[id])
+    blob.withUnsafeBufferPointer { blob in
+      let piece = blob.baseAddress.map { $0 + Int(offsets[id]) }
+      let hash = n == 0 ? 0 : Self.hash(piece!, n)
+      let tag = hash >> 32
+      var slot = Int(truncatingIfNeeded: hash) & mask
+      while slots[slot] != Self.empty {
+        let entry = slots[slot]
+        let other = Int(entry & 0xffff_ffff)
+        if entry >> 32 == tag, Int(lengths[other]) == n, n == 0 || memcmp(blob.baseAddress! + Int(offsets[other]), piece!, n) == 0 {
+          count -= 1
+          break
+        }
+        slot = (slot + 1) & mask
+      }
+      slots[slot] = tag << 32 | UInt64(id)
+    }
+  }
+
+  private func grow() {
+    let old = slots
+    let oldCapacity = mask + 1
+    slots = .allocate(capacity: 2 * oldCapacity)
+    slots.initialize(repeating: Self.empty, count: 2 * oldCapacity)
+    mask = 2 * oldCapacity - 1
+    for i in 0..<oldCapacity where old[i] != Self.empty {
+      let id = Int(old[i] & 0xffff_ffff)
+      let n = Int(lengths[id])
+      let hash = blob.withUnsafeBufferPointer { n == 0 ? 0 : Self.hash($0.baseAddress! + Int(offsets[id]), n) }
+      var slot = Int(truncatingIfNeeded: hash) & mask
+      while slots[slot] != Self.empty { slot = (slot + 1) & mask }
+      slots[slot] = old[i]
+    }
+    old.deallocate()
+  }
+
+  /// Multiply and fold, eight bytes at a time.
+  @inline(__always)
+  static func hash(_ bytes: UnsafePointer<UInt8>, _ n: Int) -> UInt64 {
+    var hash = UInt64(truncatingIfNeeded: n) &* 0x9e37_79b9_7f4a_7c15
+    let raw = UnsafeRawPointer(bytes)
+    var i = 0
+    while i &+ 8 <= n {
+      hash = fold(hash ^ raw.loadUnaligned(fromByteOffset: i, as: UInt64.self))
+      i &+= 8
+    }
+    var last: UInt64 = 0
+    var shift: UInt64 = 0
+    while i < n {
+      last |= UInt64(bytes[i]) << shift
+      shift &+= 8
+      i &+= 1
+    }
+    return fold(hash ^ last)
+  }
+
+  @inline(__always)
+  static func fold(_ x: UInt64) -> UInt64 {
+    let (high, low) = x.multipliedFullWidth(by: 0xa076_1d64_78bd_642f)
+    return high ^ low
+  }
+}
