@@ -9,7 +9,7 @@ final class ToyTokenizer: PieceTokenizer {
   let width: Int
   private var pieces: [Int32: [UInt8]] = [:]
   let unknownId: Int32? = 3
-  let pieceCount = 30000
+  let pieceCount = 1 << 24
   let template: (prefix: [Int32], suffix: [Int32]) = ([1], [2])
 
   init(_ family: PieceFamily = .wordPiece, width: Int = 4) {
@@ -73,8 +73,8 @@ final class ToyTokenizer: PieceTokenizer {
   private func id(_ piece: [UInt8]) -> Int32 {
     var hash: UInt32 = 2_166_136_261
     for byte in piece { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
-    var id = Int32(10 + hash % 29_000)
-    while let other = pieces[id], other != piece { id = id == 29_999 ? 10 : id + 1 }
+    var id = Int32(10 + hash % 16_000_000)
+    while let other = pieces[id], other != piece { id = id + 1 }
     pieces[id] = piece
     return id
   }
@@ -91,7 +91,7 @@ final class ToyTokenizer: PieceTokenizer {
 /// Probabilities from a function of the token's id; counts its calls.
 final class ToyScorer: KeepScorer {
   let maxTokens: Int
-  let vocabularySize = 30000
+  let vocabularySize = 1 << 24
   var calls = 0
   var longest = 0
   let probability: (Int32) -> Float

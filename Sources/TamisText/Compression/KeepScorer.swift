@@ -64,3 +64,10 @@ extension TextEncoder: KeepScorer {
     return tokens.ids.indices.map { both[2 * $0 + 1] }
   }
 }
+
+extension Tokenizer: PieceTokenizer {
+  public func id(ofPiece piece: [UInt8]) -> Int32? { id(of: piece) }
+  public var pieceCount: Int { vocabularySize }
+  public var family: PieceFamily { kind == .wordPiece ? .wordPiece : .sentencePiece }
+  public func addingSpecial(_ tokens: [String]) throws(TamisError) -> any PieceTokenizer { try adding(tokens, special: true) }
+}
