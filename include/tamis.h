@@ -11,6 +11,7 @@
  *   weights.h     safetensors files, memory-mapped
  *   encoder.h     BERT, XLM-RoBERTa and ELECTRA encoders
  *   tokenizer.h   text to token ids and back, with byte offsets
+ *   compression.h shorter prompts: words kept or dropped by an encoder's probabilities
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -23,5 +24,6 @@
 #include "tamis/weights.h"
 #include "tamis/encoder.h"
 #include "tamis/tokenizer.h"
+#include "tamis/compression.h"
 
 #endif /* TAMIS_H */

@@ -16,7 +16,8 @@
  *   - with everything kept (rate 1) the result is the text, byte for byte, invalid UTF-8 and NUL bytes included;
  *   - the words kept at a rate include those kept at any lower rate, save that a word longer than what is left of the budget is
  *     stepped over when it would leave more than one per cent of the budget unused;
- *   - a forced token forces every word it touches; forced and protected words are kept even beyond the budget;
+ *   - a forced token that stands for itself (not a piece of a longer run of letters and digits) forces the words it touches; forced
+ *     and protected words are kept even beyond the budget. A forced line break asks for TAMIS_LINE_BREAKS_KEEP;
  *   - text that looks like a special token ("[SEP]", "<|endoftext|>") is text;
  *   - texts of any length up to 2^31 - 1 bytes stream through the encoder in batches of bounded size. Besides the text and the
  *     result memory grows by about 30 bytes per word.
@@ -45,9 +46,12 @@ typedef struct tamis_compressor_options {
                               TAMIS_COMPRESS_NATIVE only */
   int32_t batch_chunks;    /* 50: chunks per call of the encoder; changes nothing but memory and the rhythm of progress */
   int32_t max_force_token; /* 100: forced tokens a call may name; compat: placeholders added to the vocabulary */
+  int32_t placeholders;    /* 0; 1: tamis_compressor_open adds the placeholders' rows to the encoder, which TAMIS_COMPRESS_COMPAT needs for
+                              forced tokens that are not one piece */
+  int32_t reserved;        /* 0 */
 } tamis_compressor_options;
 
-#define TAMIS_COMPRESSOR_OPTIONS_INIT {sizeof(tamis_compressor_options), 0, 50, 100}
+#define TAMIS_COMPRESSOR_OPTIONS_INIT {sizeof(tamis_compressor_options), 0, 50, 100, 0, 0}
 void tamis_compressor_options_init(tamis_compressor_options *options);
 
 /* An encoder, its tokenizer, and a tokenizer to count with. Keeps them alive. */
@@ -68,7 +72,7 @@ TAMIS_MUST_CHECK tamis_status tamis_compressor_create(tamis_context *context, ta
  *   path       NULL: the compressor that comes with the library (English), looked for as tamis_compressor_default_path says
  *   counting   NULL, or the path of a tokenizer or of a .tiktoken file of ranks to count with
  *   precision  of the encoder's linear layers
- * Errors: those of tamis_encoder_create, tamis_tokenizer_create and tamis_compressor_create. Thread: any. */
+ * Errors: those of tamis_encoder_create, tamis_tokenizer_open and tamis_compressor_create. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_compressor_open(tamis_context *context, const char *path, const char *counting,
                                                     tamis_precision precision, const tamis_compressor_options *options,
                                                     tamis_compressor **out);
@@ -129,7 +133,7 @@ typedef struct tamis_compress_options {
   double context_level_rate;          /* 1: share of the texts to keep; 1 without other wishes: (rate + 1) / 2 */
   int64_t context_level_target_token; /* -1: none; else counted tokens the kept texts may have */
   const char *const *force_tokens;    /* NUL-terminated UTF-8, none empty: always kept */
-  const char *const *chunk_end_tokens;/* NULL: "." and "\n": where a chunk may end */
+  const char *const *chunk_end_tokens; /* where a chunk had better end. NULL: after . ! ? and line breaks (compat: ".", "\n") */
   const int32_t *force_context_ids;   /* texts that are never dropped whole */
   int32_t n_force_tokens;
   int32_t n_chunk_end_tokens;
@@ -139,9 +143,9 @@ typedef struct tamis_compress_options {
   void *progress_user;
 } tamis_compress_options;
 
-#define TAMIS_COMPRESS_OPTIONS_INIT                                                                                \
-  {sizeof(tamis_compress_options), TAMIS_COMPRESS_NATIVE, 0.5, -1, -1.0, TAMIS_SCOPE_CONTEXT, TAMIS_WORD_MEAN, 0, 0, 1, 0, -1, 0, \
-   1.0, -1, NULL, NULL, NULL, 0, 0, 0, TAMIS_LINE_BREAKS_FOLLOW, NULL, NULL}
+#define TAMIS_COMPRESS_OPTIONS_INIT                                                                                 \
+  {sizeof(tamis_compress_options), TAMIS_COMPRESS_NATIVE, 0.5, -1, -1.0, TAMIS_SCOPE_CONTEXT, TAMIS_WORD_MEAN, 0, 0, 1, 0, -1, \
+   0, 1.0, -1, NULL, NULL, NULL, 0, 0, 0, TAMIS_LINE_BREAKS_FOLLOW, NULL, NULL}
 void tamis_compress_options_init(tamis_compress_options *options);
 
 /* What came of it. Does not refer to the texts or the compressor. */
@@ -211,7 +215,7 @@ typedef struct tamis_word {
   float probability;         /* NaN when the encoder did not run over it */
   int32_t tokens;            /* counted tokens; its weight */
   uint32_t flags;            /* TAMIS_WORD_ bits */
-  uint32_t reserved;
+  uint32_t pieces;           /* tokens of the encoder; compat: 0 */
 } tamis_word;
 
 /* The words of text i, in order. *words stays valid until the compression is destroyed. Errors: INVALID_ARGUMENT. Thread: any. */
