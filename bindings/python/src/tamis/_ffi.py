@@ -373,6 +373,127 @@ class tamis_decoder(Structure):
     """Opaque."""
 
 
+# ------------------------------------------------------------------------------------------------- compression.h
+
+TAMIS_COMPRESS_NATIVE = 0
+TAMIS_COMPRESS_COMPAT = 1
+
+TAMIS_SCOPE_CHUNK = 0
+TAMIS_SCOPE_CONTEXT = 1
+TAMIS_SCOPE_PROMPT = 2
+
+TAMIS_WORD_MEAN = 0
+TAMIS_WORD_FIRST = 1
+
+TAMIS_PROTECT_CODE = 1
+TAMIS_PROTECT_URLS = 2
+TAMIS_PROTECT_LINKS = 4
+TAMIS_PROTECT_TABLES = 8
+TAMIS_PROTECT_JSON = 16
+
+TAMIS_LINE_BREAKS_FOLLOW = 0
+TAMIS_LINE_BREAKS_KEEP = 1
+
+TAMIS_WORD_KEPT = 1
+TAMIS_WORD_FORCED = 2
+
+tamis_compress_mode = c_int32
+tamis_threshold_scope = c_int32
+tamis_word_probability = c_int32
+tamis_line_breaks = c_int32
+
+
+class tamis_compressor_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("chunk_tokens", c_int32),
+        ("batch_chunks", c_int32),
+        ("max_force_token", c_int32),
+        ("placeholders", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class tamis_compressor(Structure):
+    """Opaque."""
+
+
+class tamis_compress_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("mode", tamis_compress_mode),
+        ("rate", c_double),
+        ("target_token", c_int64),
+        ("threshold", c_double),
+        ("scope", tamis_threshold_scope),
+        ("token_to_word", tamis_word_probability),
+        ("force_reserve_digit", c_int32),
+        ("drop_consecutive", c_int32),
+        ("use_token_level_filter", c_int32),
+        ("use_context_level_filter", c_int32),
+        ("target_context", c_int32),
+        ("protect", c_uint32),
+        ("context_level_rate", c_double),
+        ("context_level_target_token", c_int64),
+        ("force_tokens", POINTER(c_char_p)),
+        ("chunk_end_tokens", POINTER(c_char_p)),
+        ("force_context_ids", POINTER(c_int32)),
+        ("n_force_tokens", c_int32),
+        ("n_chunk_end_tokens", c_int32),
+        ("n_force_context_ids", c_int32),
+        ("line_breaks", tamis_line_breaks),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_compression(Structure):
+    """Opaque."""
+
+
+class tamis_compression_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("contexts", c_int32),
+        ("origin_tokens", c_int64),
+        ("compressed_tokens", c_int64),
+        ("words", c_int64),
+        ("words_kept", c_int64),
+        ("encoder_tokens", c_int64),
+        ("chunks", c_int64),
+        ("encoder_seconds", c_double),
+        ("seconds", c_double),
+    ]
+
+
+class tamis_context_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kept", c_int32),
+        ("origin_tokens", c_int64),
+        ("compressed_tokens", c_int64),
+        ("score", c_double),
+    ]
+
+
+class tamis_span(Structure):
+    _fields_ = [
+        ("start", c_int64),
+        ("end", c_int64),
+    ]
+
+
+class tamis_word(Structure):
+    _fields_ = [
+        ("start", c_int64),
+        ("end", c_int64),
+        ("probability", c_float),
+        ("tokens", c_int32),
+        ("flags", c_uint32),
+        ("pieces", c_uint32),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
@@ -385,6 +506,9 @@ _tokenizer = POINTER(tamis_tokenizer)
 _encoding = POINTER(tamis_encoding)
 _encode_options = POINTER(tamis_encode_options)
 _decoder = POINTER(tamis_decoder)
+_compressor = POINTER(tamis_compressor)
+_compression = POINTER(tamis_compression)
+_texts = POINTER(c_char_p)
 _tensor = POINTER(tamis_tensor)
 _stats = POINTER(tamis_retrieval_stats)
 _size = POINTER(c_size_t)
@@ -485,11 +609,31 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_decoder_destroy": (None, (_decoder,)),
     "tamis_decoder_push": (Status, (_decoder, c_int32, c_char_p, c_size_t, _size)),
     "tamis_decoder_finish": (Status, (_decoder, c_char_p, c_size_t, _size)),
+    # compression.h
+    "tamis_compressor_options_init": (None, (POINTER(tamis_compressor_options),)),
+    "tamis_compressor_create": (
+        Status, (_context, _encoder, _tokenizer, _tokenizer, POINTER(tamis_compressor_options), POINTER(_compressor))),
+    "tamis_compressor_open": (
+        Status, (_context, c_char_p, c_char_p, tamis_precision, POINTER(tamis_compressor_options), POINTER(_compressor))),
+    "tamis_compressor_default_path": (Status, (c_char_p, c_size_t, _size)),
+    "tamis_compressor_destroy": (None, (_compressor,)),
+    "tamis_compressor_count": (Status, (_compressor, c_char_p, c_size_t, _i64)),
+    "tamis_compress_options_init": (None, (POINTER(tamis_compress_options),)),
+    "tamis_compress": (
+        Status, (_compressor, _texts, _size, c_int64, POINTER(tamis_compress_options), POINTER(_compression))),
+    "tamis_compression_destroy": (None, (_compression,)),
+    "tamis_compression_get_report": (Status, (_compression, POINTER(tamis_compression_report))),
+    "tamis_compression_get_context": (Status, (_compression, c_int64, POINTER(tamis_context_report))),
+    "tamis_compression_text": (Status, (_compression, c_int64, _texts, _size)),
+    "tamis_compression_spans": (Status, (_compression, c_int64, POINTER(POINTER(tamis_span)), _i64)),
+    "tamis_compression_words": (Status, (_compression, c_int64, POINTER(POINTER(tamis_word)), _i64)),
+    "tamis_compression_word_text": (Status, (_compression, c_int64, _texts, _size)),
 }
 
 #: Functions whose NOT_FOUND means a file.
 OPENS_FILES = frozenset({
     "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create", "tamis_tokenizer_open",
+    "tamis_compressor_open", "tamis_compressor_default_path",
 })
 
 #: Functions that return tamis_status; the two taken out return a number of the same C type.
