@@ -9,8 +9,9 @@
  *   retrieval.h   which cached tokens a query needs, and attention over them
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
  *   weights.h     safetensors files, memory-mapped
- *   tokenizer.h   text to token ids and back, with byte offsets
  *   encoder.h     BERT, XLM-RoBERTa and ELECTRA encoders
+ *   tokenizer.h   text to token ids and back, with byte offsets
+ *   compression.h shorter prompts: words kept or dropped by an encoder's probabilities
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -21,7 +22,8 @@
 #include "tamis/retrieval.h"
 #include "tamis/ops.h"
 #include "tamis/weights.h"
-#include "tamis/tokenizer.h"
 #include "tamis/encoder.h"
+#include "tamis/tokenizer.h"
+#include "tamis/compression.h"
 
 #endif /* TAMIS_H */

@@ -12,6 +12,7 @@ arrays in and out; torch tensors go in and come out without a copy, through DLPa
 
 from ._arrays import Tensor
 from .attention import attention, merge
+from .compression import CompressedContext, Compression, PromptCompressor, default_model_path
 from .context import Context, build_info, default_context, version
 from .encoder import Encoder, EncoderInfo
 from .errors import (
@@ -27,10 +28,11 @@ from .weights import SafeTensors, open_safetensors
 __version__ = "0.1.0"
 
 __all__ = [
-    "BufferTooSmallError", "CacheFullError", "CancelledError", "Context", "DenseAttention", "DeviceError", "Encoder",
-    "EncoderInfo", "Encoding", "FileError",
-    "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions",
-    "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "RoPE", "SafeTensors", "Selector",
-    "Sequence", "SnapshotInfo", "Stats", "StreamingLLM", "TamisError", "Tensor", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "attention",
-    "build_info", "convert", "default_context", "merge", "open_safetensors", "rope", "snapshot_info", "top_k", "version",
+    "BufferTooSmallError", "CacheFullError", "CancelledError", "CompressedContext", "Compression", "Context", "DenseAttention",
+    "DeviceError", "Encoder", "EncoderInfo", "Encoding", "FileError", "FileMissingError", "FormatError", "InternalError",
+    "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError",
+    "NotFoundError", "OutOfMemoryError", "PromptCompressor", "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo",
+    "Stats", "StreamingLLM", "TamisError", "Tensor", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "attention",
+    "build_info", "convert", "default_context", "default_model_path", "merge", "open_safetensors", "rope", "snapshot_info",
+    "top_k", "version",
 ]

@@ -226,6 +226,75 @@ class tamis_weights(Structure):
     """Opaque."""
 
 
+# --------------------------------------------------------------------------------------------------- encoder.h
+
+TAMIS_PRECISION_STORED = -1
+TAMIS_PRECISION_F32 = 0
+TAMIS_PRECISION_BF16 = 1
+TAMIS_PRECISION_I8 = 2
+
+TAMIS_ENCODER_BERT = 0
+TAMIS_ENCODER_ROBERTA = 1
+TAMIS_ENCODER_ELECTRA = 2
+
+TAMIS_POOLING_STORED = -1
+TAMIS_POOLING_MEAN = 0
+TAMIS_POOLING_CLS = 1
+TAMIS_POOLING_MAX = 2
+
+TAMIS_CLASS_LOGITS = 0
+TAMIS_CLASS_PROBABILITIES = 1
+
+tamis_precision = c_int32
+tamis_encoder_kind = c_int32
+tamis_pooling = c_int32
+tamis_class_form = c_int32
+
+
+class tamis_encoder_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("precision", tamis_precision),
+        ("added_rows", c_int32),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_encoder(Structure):
+    """Opaque."""
+
+
+class tamis_encoder_info(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", tamis_encoder_kind),
+        ("precision", tamis_precision),
+        ("layers", c_int32),
+        ("hidden", c_int32),
+        ("heads", c_int32),
+        ("vocabulary", c_int32),
+        ("types", c_int32),
+        ("max_tokens", c_int32),
+        ("pad_id", c_int32),
+        ("labels", c_int32),
+        ("pooling", tamis_pooling),
+        ("normalise", c_int32),
+        ("embed_tokens", c_int32),
+        ("parameters", c_int64),
+        ("bytes", c_int64),
+    ]
+
+
+class tamis_ragged(Structure):
+    _fields_ = [
+        ("ids", POINTER(c_int32)),
+        ("starts", POINTER(c_int64)),
+        ("sequences", c_int64),
+        ("types", POINTER(c_int32)),
+    ]
+
+
 # ------------------------------------------------------------------------------------------------- tokenizer.h
 
 TAMIS_TOKENIZER_JSON = 0
@@ -304,72 +373,124 @@ class tamis_decoder(Structure):
     """Opaque."""
 
 
-# --------------------------------------------------------------------------------------------------- encoder.h
+# ------------------------------------------------------------------------------------------------- compression.h
 
-TAMIS_PRECISION_STORED = -1
-TAMIS_PRECISION_F32 = 0
-TAMIS_PRECISION_BF16 = 1
-TAMIS_PRECISION_I8 = 2
+TAMIS_COMPRESS_NATIVE = 0
+TAMIS_COMPRESS_COMPAT = 1
 
-TAMIS_ENCODER_BERT = 0
-TAMIS_ENCODER_ROBERTA = 1
-TAMIS_ENCODER_ELECTRA = 2
+TAMIS_SCOPE_CHUNK = 0
+TAMIS_SCOPE_CONTEXT = 1
+TAMIS_SCOPE_PROMPT = 2
 
-TAMIS_POOLING_STORED = -1
-TAMIS_POOLING_MEAN = 0
-TAMIS_POOLING_CLS = 1
-TAMIS_POOLING_MAX = 2
+TAMIS_WORD_MEAN = 0
+TAMIS_WORD_FIRST = 1
 
-TAMIS_CLASS_LOGITS = 0
-TAMIS_CLASS_PROBABILITIES = 1
+TAMIS_PROTECT_CODE = 1
+TAMIS_PROTECT_URLS = 2
+TAMIS_PROTECT_LINKS = 4
+TAMIS_PROTECT_TABLES = 8
+TAMIS_PROTECT_JSON = 16
 
-tamis_precision = c_int32
-tamis_encoder_kind = c_int32
-tamis_pooling = c_int32
-tamis_class_form = c_int32
+TAMIS_LINE_BREAKS_FOLLOW = 0
+TAMIS_LINE_BREAKS_KEEP = 1
+
+TAMIS_WORD_KEPT = 1
+TAMIS_WORD_FORCED = 2
+
+tamis_compress_mode = c_int32
+tamis_threshold_scope = c_int32
+tamis_word_probability = c_int32
+tamis_line_breaks = c_int32
 
 
-class tamis_encoder_options(Structure):
+class tamis_compressor_options(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
-        ("precision", tamis_precision),
-        ("added_rows", c_int32),
+        ("chunk_tokens", c_int32),
+        ("batch_chunks", c_int32),
+        ("max_force_token", c_int32),
+        ("placeholders", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class tamis_compressor(Structure):
+    """Opaque."""
+
+
+class tamis_compress_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("mode", tamis_compress_mode),
+        ("rate", c_double),
+        ("target_token", c_int64),
+        ("threshold", c_double),
+        ("scope", tamis_threshold_scope),
+        ("token_to_word", tamis_word_probability),
+        ("force_reserve_digit", c_int32),
+        ("drop_consecutive", c_int32),
+        ("use_token_level_filter", c_int32),
+        ("use_context_level_filter", c_int32),
+        ("target_context", c_int32),
+        ("protect", c_uint32),
+        ("context_level_rate", c_double),
+        ("context_level_target_token", c_int64),
+        ("force_tokens", POINTER(c_char_p)),
+        ("chunk_end_tokens", POINTER(c_char_p)),
+        ("force_context_ids", POINTER(c_int32)),
+        ("n_force_tokens", c_int32),
+        ("n_chunk_end_tokens", c_int32),
+        ("n_force_context_ids", c_int32),
+        ("line_breaks", tamis_line_breaks),
         ("progress", tamis_progress_fn),
         ("progress_user", c_void_p),
     ]
 
 
-class tamis_encoder(Structure):
+class tamis_compression(Structure):
     """Opaque."""
 
 
-class tamis_encoder_info(Structure):
+class tamis_compression_report(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
-        ("kind", tamis_encoder_kind),
-        ("precision", tamis_precision),
-        ("layers", c_int32),
-        ("hidden", c_int32),
-        ("heads", c_int32),
-        ("vocabulary", c_int32),
-        ("types", c_int32),
-        ("max_tokens", c_int32),
-        ("pad_id", c_int32),
-        ("labels", c_int32),
-        ("pooling", tamis_pooling),
-        ("normalise", c_int32),
-        ("embed_tokens", c_int32),
-        ("parameters", c_int64),
-        ("bytes", c_int64),
+        ("contexts", c_int32),
+        ("origin_tokens", c_int64),
+        ("compressed_tokens", c_int64),
+        ("words", c_int64),
+        ("words_kept", c_int64),
+        ("encoder_tokens", c_int64),
+        ("chunks", c_int64),
+        ("encoder_seconds", c_double),
+        ("seconds", c_double),
     ]
 
 
-class tamis_ragged(Structure):
+class tamis_context_report(Structure):
     _fields_ = [
-        ("ids", POINTER(c_int32)),
-        ("starts", POINTER(c_int64)),
-        ("sequences", c_int64),
-        ("types", POINTER(c_int32)),
+        ("struct_size", c_uint32),
+        ("kept", c_int32),
+        ("origin_tokens", c_int64),
+        ("compressed_tokens", c_int64),
+        ("score", c_double),
+    ]
+
+
+class tamis_span(Structure):
+    _fields_ = [
+        ("start", c_int64),
+        ("end", c_int64),
+    ]
+
+
+class tamis_word(Structure):
+    _fields_ = [
+        ("start", c_int64),
+        ("end", c_int64),
+        ("probability", c_float),
+        ("tokens", c_int32),
+        ("flags", c_uint32),
+        ("pieces", c_uint32),
     ]
 
 
@@ -379,12 +500,15 @@ _context = POINTER(tamis_context)
 _cache = POINTER(tamis_kv_cache)
 _selector = POINTER(tamis_selector)
 _weights = POINTER(tamis_weights)
+_encoder = POINTER(tamis_encoder)
+_ragged = POINTER(tamis_ragged)
 _tokenizer = POINTER(tamis_tokenizer)
 _encoding = POINTER(tamis_encoding)
 _encode_options = POINTER(tamis_encode_options)
 _decoder = POINTER(tamis_decoder)
-_encoder = POINTER(tamis_encoder)
-_ragged = POINTER(tamis_ragged)
+_compressor = POINTER(tamis_compressor)
+_compression = POINTER(tamis_compression)
+_texts = POINTER(c_char_p)
 _tensor = POINTER(tamis_tensor)
 _stats = POINTER(tamis_retrieval_stats)
 _size = POINTER(c_size_t)
@@ -449,6 +573,15 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_weights_count": (c_int64, (_weights,)),
     "tamis_weights_name": (Status, (_weights, c_int64, c_char_p, c_size_t, _size)),
     "tamis_weights_get": (Status, (_weights, c_char_p, _tensor)),
+    # encoder.h
+    "tamis_encoder_options_init": (None, (POINTER(tamis_encoder_options),)),
+    "tamis_encoder_create": (Status, (_context, c_char_p, POINTER(tamis_encoder_options), POINTER(_encoder))),
+    "tamis_encoder_destroy": (None, (_encoder,)),
+    "tamis_encoder_get_info": (Status, (_encoder, POINTER(tamis_encoder_info))),
+    "tamis_encoder_label": (Status, (_encoder, c_int32, c_char_p, c_size_t, _size)),
+    "tamis_encoder_states": (Status, (_encoder, _ragged, _tensor, tamis_progress_fn, c_void_p)),
+    "tamis_encoder_classify": (Status, (_encoder, _ragged, tamis_class_form, _tensor, tamis_progress_fn, c_void_p)),
+    "tamis_encoder_embed": (Status, (_encoder, _ragged, tamis_pooling, c_int32, _tensor, tamis_progress_fn, c_void_p)),
     # tokenizer.h
     "tamis_tokenizer_open": (Status, (c_char_p, POINTER(_tokenizer))),
     "tamis_tokenizer_from_bytes": (
@@ -476,20 +609,32 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_decoder_destroy": (None, (_decoder,)),
     "tamis_decoder_push": (Status, (_decoder, c_int32, c_char_p, c_size_t, _size)),
     "tamis_decoder_finish": (Status, (_decoder, c_char_p, c_size_t, _size)),
-    # encoder.h
-    "tamis_encoder_options_init": (None, (POINTER(tamis_encoder_options),)),
-    "tamis_encoder_create": (Status, (_context, c_char_p, POINTER(tamis_encoder_options), POINTER(_encoder))),
-    "tamis_encoder_destroy": (None, (_encoder,)),
-    "tamis_encoder_get_info": (Status, (_encoder, POINTER(tamis_encoder_info))),
-    "tamis_encoder_label": (Status, (_encoder, c_int32, c_char_p, c_size_t, _size)),
-    "tamis_encoder_states": (Status, (_encoder, _ragged, _tensor, tamis_progress_fn, c_void_p)),
-    "tamis_encoder_classify": (Status, (_encoder, _ragged, tamis_class_form, _tensor, tamis_progress_fn, c_void_p)),
-    "tamis_encoder_embed": (Status, (_encoder, _ragged, tamis_pooling, c_int32, _tensor, tamis_progress_fn, c_void_p)),
+    # compression.h
+    "tamis_compressor_options_init": (None, (POINTER(tamis_compressor_options),)),
+    "tamis_compressor_create": (
+        Status, (_context, _encoder, _tokenizer, _tokenizer, POINTER(tamis_compressor_options), POINTER(_compressor))),
+    "tamis_compressor_open": (
+        Status, (_context, c_char_p, c_char_p, tamis_precision, POINTER(tamis_compressor_options), POINTER(_compressor))),
+    "tamis_compressor_default_path": (Status, (c_char_p, c_size_t, _size)),
+    "tamis_compressor_destroy": (None, (_compressor,)),
+    "tamis_compressor_count": (Status, (_compressor, c_char_p, c_size_t, _i64)),
+    "tamis_compress_options_init": (None, (POINTER(tamis_compress_options),)),
+    "tamis_compress": (
+        Status, (_compressor, _texts, _size, c_int64, POINTER(tamis_compress_options), POINTER(_compression))),
+    "tamis_compression_destroy": (None, (_compression,)),
+    "tamis_compression_get_report": (Status, (_compression, POINTER(tamis_compression_report))),
+    "tamis_compression_get_context": (Status, (_compression, c_int64, POINTER(tamis_context_report))),
+    "tamis_compression_text": (Status, (_compression, c_int64, _texts, _size)),
+    "tamis_compression_spans": (Status, (_compression, c_int64, POINTER(POINTER(tamis_span)), _i64)),
+    "tamis_compression_words": (Status, (_compression, c_int64, POINTER(POINTER(tamis_word)), _i64)),
+    "tamis_compression_word_text": (Status, (_compression, c_int64, _texts, _size)),
 }
 
 #: Functions whose NOT_FOUND means a file.
 OPENS_FILES = frozenset({
-    "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_tokenizer_open", "tamis_weights_open", "tamis_encoder_create"})
+    "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create", "tamis_tokenizer_open",
+    "tamis_compressor_open", "tamis_compressor_default_path",
+})
 
 #: Functions that return tamis_status; the two taken out return a number of the same C type.
 FALLIBLE = frozenset(name for name, (result, _) in FUNCTIONS.items() if result is Status) - {
