@@ -1,16 +1,19 @@
 /* tamis/annotation.h: from pairs of a text and its compression to word labels: the data pipeline of LLMLingua-2
  * (arXiv 2403.12968, Algorithm 1 and section 3.2), for training a compressor on pairs of one's own.
  *
- * Words are runs without white space. Two words are equal when they are so in lower case and without the punctuation and symbols
- * at their edges; a word of nothing else stays as it is. (The official code compares spaCy lemmas and leaves commas out.)
+ * Words are runs without white space. Two words are equal when they are so after case folding and without the punctuation and
+ * symbols at their edges; a word of nothing else stays as it is. (The official code compares spaCy lemmas and leaves commas
+ * out.)
  *
- * Alignment, TAMIS_ALIGN_EXACT: a compression deletes words and keeps their order, so it is embedded in the text in order, as a
- * person would have deleted: the embedding of least cost, where g words skipped between two kept ones cost 4 bits(g) (the bit
- * length of g; words kept together stay together) and a word that differs in case or edges costs 1. Ties go to the later word: of
- * a stammer's repetitions the last is kept. A compression that is no such embedding is aligned by TAMIS_ALIGN_WINDOW.
- * TAMIS_ALIGN_WINDOW, the official code: each word of the compression looks for an equal, unlabelled word from the last match
- * outwards, step by step, forwards first, less than `window` words away, labels it and goes on from there, but never by more than
- * window / 2 at once. It labels one of several equal words by luck, and finds words that are out of order.
+ * TAMIS_ALIGN_EXACT: a compression deletes words and keeps their order, so it is embedded in the text in order, as a person would
+ * have deleted. The embedding of least cost is taken: g words skipped between two kept ones cost 4 times the bit length of g, so
+ * that words kept together stay together; a second one that stands on another line, but does not open it, costs 8, so that a
+ * speaker's name goes with the turn whose words are kept; a word whose bytes differ costs 1. Ties go to the later word: of a
+ * stammer's repetitions the last is kept. A compression that is no such embedding is aligned by the window.
+ *
+ * TAMIS_ALIGN_WINDOW, as in the official code: each word of the compression looks for an equal, unlabelled word from the last
+ * match outwards, step by step, forwards first, less than `window` words away, labels it and goes on from there, but never by
+ * more than window / 2 at once. Which of several equal words it labels is chance, and it finds words that are out of order.
  *
  *   variation rate  VR = share of the compression's words that the text does not have       (a compressor that makes things up)
  *   hitting rate    HR = words of the compression that the text has / words of the text
@@ -45,10 +48,10 @@ typedef struct tamis_annotation {
 
 #define TAMIS_ANNOTATION_INIT {sizeof(tamis_annotation), 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0}
 
-/* Labels of the words of `text`: words [capacity] receives their spans, labels [capacity] 1 (kept by `compressed`) or 0. `count`
- * receives the number of words, also when `capacity` is too small (BUFFER_TOO_SMALL, nothing written). window: words, 1 to
+/* Labels of the words of `text`: words [capacity] receives their spans, labels [capacity] 1 (kept by `compressed`) or 0.
+ * `count` receives the number of words, also when `capacity` is too small (BUFFER_TOO_SMALL, nothing written). window: words, 1 to
  * 2^30; 0 is the default, 150. words, labels and annotation may be NULL. Texts as in text_scores.h. Exact alignment of texts in
- * which words repeat so often that it would weigh more than 2^26 pairs of equal words is left to the window.
+ * which words repeat so often that it would weigh more than 2^23 pairs of equal words is left to the window.
  * Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_annotate(const char *text, size_t length, const char *compressed,
                                              size_t compressed_length, tamis_alignment alignment, int32_t window,
@@ -61,9 +64,9 @@ typedef int32_t tamis_filter;
 #define TAMIS_FILTER_OFFICIAL 2 /* drops VR at or above its 90th percentile, then AG at or above its 90th among those left: with
                                    many equal values far more than a tenth, and all of them when all are equal */
 
-/* Which of n annotated pairs to train on. Percentiles interpolate linearly; NaN is not counted and not kept. indices [n] receives
- * the pairs that stay, ascending; `count` how many. drop_variation and drop_gap: shares in [0, 1] that replace 0.05 and 0.10 (or
- * 0.10 twice) of the filter; negative: the filter's own.
+/* Which of n annotated pairs to train on. Percentiles interpolate linearly; NaN is not counted and not kept. indices [n]
+ * receives the pairs that stay, ascending; `count` how many. drop_variation and drop_gap: shares in [0, 1] that replace 0.05 and
+ * 0.10 (or 0.10 twice) of the filter; negative: the filter's own.
  * Errors: INVALID_ARGUMENT. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_filter_annotations(const double *variation_rates, const double *alignment_gaps, int64_t n,
                                                        tamis_filter filter, double drop_variation, double drop_gap,
@@ -108,8 +111,8 @@ typedef struct tamis_annotate_report {
 
 /* A file of pairs to a file of labels, line by line. In: one JSON object a line with the strings "text" and "compressed"; other
  * members pass through. Out: the same object and "words" [[start, end], ..], "labels" [0, 1, ..], "variation_rate",
- * "hitting_rate", "matching_rate", "alignment_gap"; in the order of the input. Blank lines are passed over. Memory: one line, and
- * a few bytes per pair. `out_path` appears when all is done.
+ * "hitting_rate", "matching_rate", "alignment_gap"; in the order of the input. Blank lines are passed over. Memory: one
+ * line, and a few bytes per pair. `out_path` appears when all is done.
  * Errors: INVALID_ARGUMENT, NOT_FOUND, IO, FORMAT (strict: a bad line, by its number), CANCELLED. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_annotate_file(const char *path, const char *out_path,
                                                   const tamis_annotate_options *options, tamis_annotate_report *report);

@@ -1,7 +1,8 @@
-/* tamis/clusters.h: few documents for many: k-means over embeddings and representatives of each cluster (CRAG, arXiv 2406.00029).
+/* tamis/clusters.h: few documents for many: k-means over embeddings, and representatives of each cluster (CRAG,
+ * arXiv 2406.00029).
  *
- * Score: distance of a document to the centre of its cluster. Spend: a budget shared by the clusters in proportion to their size.
- * Use: the documents nearest to the centres, or medoid-first lists for a summariser.
+ * Score: distance of a document to the centre of its cluster. Spend: a budget shared by the clusters in proportion to their
+ * size. Use: the documents nearest to the centres, or medoid-first lists for a summariser.
  */
 #ifndef TAMIS_CLUSTERS_H
 #define TAMIS_CLUSTERS_H
@@ -15,7 +16,7 @@ extern "C" {
 typedef struct tamis_cluster_options {
   uint32_t struct_size;
   int32_t k;               /* 4: clusters; 0: the k of 2 .. min(8, floor(sqrt(n))) with the largest mean silhouette */
-  int32_t restarts;        /* 10: runs from other k-means++ seeds, of which the one with the least inertia is given; 1 to 1000 */
+  int32_t restarts;        /* 10: runs from other k-means++ seeds; the one with the least inertia is given; 1 to 1000 */
   int32_t max_iterations;  /* 300: Lloyd iterations of a run; 1 to 100000 */
   double tolerance;        /* 1e-4: a run ends when inertia falls by less than this share of itself */
   uint64_t seed;           /* 0 */
@@ -48,8 +49,8 @@ typedef struct tamis_cluster_report {
  *   centres  [k, d]   f32, room for max(k, 8) rows where k is 0 in the options; may be NULL
  *   report            may be NULL
  * The silhouettes of k = 0 are taken over all rows up to 2048 of them, above over 2048 evenly spaced rows.
- * Errors: INVALID_ARGUMENT (a row that is not finite, named), CANCELLED, OUT_OF_MEMORY. Thread: any; calls on one context wait for
- * each other. */
+ * Errors: INVALID_ARGUMENT (a row that is not finite, named), CANCELLED. Thread: any; calls on one context wait for each
+ * other. */
 TAMIS_MUST_CHECK tamis_status tamis_cluster(tamis_context *context, const tamis_cluster_options *options,
                                             const tamis_tensor *points, int32_t *labels, int32_t *order, int32_t *offsets,
                                             const tamis_tensor *centres, tamis_cluster_report *report);

@@ -1,4 +1,5 @@
-/* tamis/text_scores.h: shorter prompts from scores the host has: self-information (Selective Context), draft attention (SpecPC).
+/* tamis/text_scores.h: shorter prompts from scores the host has: self-information (Selective Context) and the attention of a draft
+ * model (SpecPC).
  *
  * The same sentence as everywhere: score the units of a text, spend a budget, use the units that are kept.
  *
@@ -13,18 +14,13 @@
 #define TAMIS_TEXT_SCORES_H
 
 #include "core.h"
+#include "span.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* ------------------------------------------------------------------------------------------------ units of a text */
-
-/* Bytes [start, end) of a text. */
-typedef struct tamis_span {
-  int32_t start;
-  int32_t end;
-} tamis_span;
 
 typedef int32_t tamis_unit;
 #define TAMIS_UNIT_WORD 0     /* a run of bytes without white space (Unicode White_Space) */
@@ -33,7 +29,7 @@ typedef int32_t tamis_unit;
                                  letter and a dot, or letter, dot, letter, dot */
 
 /* The units of a text in order, without the white space between them. `count` receives their number, also when `capacity` is
- * too small (BUFFER_TOO_SMALL, nothing written). At most length + 1 / 2 units.
+ * too small (BUFFER_TOO_SMALL, nothing written). At most (length + 1) / 2 words.
  * Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_split_text(const char *text, size_t length, tamis_unit unit, tamis_span *spans,
                                                int64_t capacity, int64_t *count);
@@ -112,8 +108,8 @@ TAMIS_MUST_CHECK tamis_status tamis_specpc_create(const tamis_specpc_options *op
 /* Thread: per handle. */
 void tamis_specpc_destroy(tamis_specpc *specpc);
 
-/* Adds softmax rows [heads, w, n] of one layer (f32, f16 or bf16, contiguous rows). Prefill: the last w = window queries over the
- * n_tokens keys. A lookahead step: w = 1 and n >= n_tokens, keys beyond the prompt are left out. Layers come in any order. With
+/* Adds softmax rows [heads, w, n] of one layer (f32, f16 or bf16, contiguous rows). Prefill: the last w = window queries over
+ * the n_tokens keys. A lookahead step: w = 1 and n >= n_tokens, keys beyond the prompt are left out. Layers come in any order. With
  * w = 1 the query is not weighted. NaN counts as -inf.
  * Errors: INVALID_ARGUMENT. Thread: per handle. */
 TAMIS_MUST_CHECK tamis_status tamis_specpc_add(tamis_specpc *specpc, int32_t layer, const tamis_tensor *rows);

@@ -29,7 +29,7 @@ public struct Annotation: Sendable {
     found = wanted.count { Int($0) < known }
     self.alignment = alignment
     if alignment == .exact {
-      let embedding = WordAlignment.exact(original, wanted) { j, i in
+      let embedding = WordAlignment.exact(original, wanted, lines: Self.lines(text, words)) { j, i in
         text[words[j].range].elementsEqual(compressed[kept[i].range])
       }
       if let embedding {
@@ -39,6 +39,19 @@ public struct Annotation: Sendable {
       self.alignment = .window
     }
     labels = WordAlignment.window(original, wanted, window: window)
+  }
+
+  /// Number of the line that each word stands on.
+  static func lines(_ text: TextBytes, _ words: [TextSpan]) -> [Int32] {
+    var line: Int32 = 0
+    var at = 0
+    return words.map { word in
+      while at < Int(word.start) {
+        if text[at] == UInt8(ascii: "\n") { line &+= 1 }
+        at += 1
+      }
+      return line
+    }
   }
 
   public var labelled: Int { labels.count { $0 } }
@@ -86,7 +99,7 @@ public enum AnnotationFilter: Int32, Sendable {
   }
 
   private func survivors(_ pairs: [Int32], _ values: [Double], _ share: Double) -> [Int32] {
-    let threshold = Percentile.linear(pairs.map { values[Int($0)] }.filter { !$0.isNaN }.sorted(), 1 - share)
+    let threshold = Quantile.linear(pairs.map { values[Int($0)] }.filter { !$0.isNaN }.sorted(), 1 - share)
     return pairs.filter { self == .paper ? values[Int($0)] <= threshold : values[Int($0)] < threshold }
   }
 }

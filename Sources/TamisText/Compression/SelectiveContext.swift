@@ -45,7 +45,7 @@ public enum SelectiveContext {
     -> (indices: [Int32], threshold: Double)
   {
     try require((0...1).contains(reduceRatio), "reduce_ratio is \(reduceRatio); expected 0 to 1")
-    let threshold = Percentile.linear(scores.filter { !$0.isNaN }.map(Double.init).sorted(), reduceRatio)
+    let threshold = Quantile.linear(scores.filter { !$0.isNaN }.map(Double.init).sorted(), reduceRatio)
     let indices = scores.indices.filter { !(Double(scores[$0]) < threshold) }
     return (indices.map { Int32(truncatingIfNeeded: $0) }, threshold)
   }

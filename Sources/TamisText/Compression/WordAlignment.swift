@@ -32,14 +32,18 @@ public enum WordAlignment: Int32, Sendable {
     return labels
   }
 
-  /// Pairs of equal words that `exact` weighs at most.
-  static let largestSearch = 1 << 26
+  /// Pairs of equal words that `exact` weighs at most: 128 MB of them.
+  static let largestSearch = 1 << 23
 
   /// The embedding of the compression in the text, in order, of least cost: g words skipped between two kept ones cost four times
-  /// the bit length of g, a word whose bytes differ costs 1; ties go to the later word. nil when there is none, or when the search
-  /// would grow beyond `largestSearch`. `isSame(j, i)`: whether word j of the text and word i of the compression have the same
-  /// bytes.
-  static func exact(_ original: [Int32], _ compressed: [Int32], isSame: (Int, Int) -> Bool) -> [Bool]? {
+  /// the bit length of g, a second one inside another line costs 8, a word whose bytes differ 1; ties go to the later word. nil
+  /// when there is none, or when the search would weigh more than `limit` pairs of equal words.
+  /// - Parameters:
+  ///   - lines: number of the line of each word of the text.
+  ///   - isSame: whether word j of the text and word i of the compression have the same bytes.
+  static func exact(
+    _ original: [Int32], _ compressed: [Int32], lines: [Int32], limit: Int = largestSearch, isSame: (Int, Int) -> Bool
+  ) -> [Bool]? {
     var labels = [Bool](repeating: false, count: original.count)
     if compressed.isEmpty { return labels }
     if compressed.count > original.count { return nil }
@@ -50,7 +54,7 @@ public enum WordAlignment: Int32, Sendable {
     for (i, word) in compressed.enumerated() {
       // What stands before place i, or leaves too little room for the words to come, has no embedding.
       let column = places.of(word, in: i..<original.count - (compressed.count - 1 - i))
-      if entries.count + column.count > largestSearch { return nil }
+      if entries.count + column.count > limit { return nil }
       let previous = i == 0 ? nil : columnStarts[i - 1]..<columnStarts[i]
       for place in column {
         let surface: Int32 = isSame(Int(place), i) ? 0 : 1
@@ -58,7 +62,7 @@ public enum WordAlignment: Int32, Sendable {
           entries.append(Entry(place: place, cost: surface, from: -1, least: min(surface, entries.last?.least ?? .max)))
           continue
         }
-        guard let (from, cost) = cheapest(entries, previous, before: place) else { continue }
+        guard let (from, cost) = cheapest(entries, previous, before: place, lines) else { continue }
         let least = entries.count > columnStarts[i] ? entries[entries.count - 1].least : .max
         entries.append(Entry(place: place, cost: cost + surface, from: from, least: min(cost + surface, least)))
       }
@@ -84,7 +88,11 @@ public enum WordAlignment: Int32, Sendable {
   }
 
   /// The entry of a column from which `place` is reached at least cost, the latest among equals.
-  private static func cheapest(_ entries: [Entry], _ column: Range<Int>, before place: Int32) -> (from: Int32, cost: Int32)? {
+  private static func cheapest(
+    _ entries: [Entry], _ column: Range<Int>, before place: Int32, _ lines: [Int32]
+  ) -> (from: Int32, cost: Int32)? {
+    let line = lines[Int(place)]
+    let opensLine = place == 0 || lines[Int(place) - 1] != line
     var low = column.lowerBound
     var high = column.upperBound
     while low < high {
@@ -95,8 +103,9 @@ public enum WordAlignment: Int32, Sendable {
     var e = low - 1
     while e >= column.lowerBound {
       let skipped = place - entries[e].place - 1
-      let step = 4 * Int32(Int32.bitWidth - skipped.leadingZeroBitCount)
-      // Earlier entries skip at least as many words: none of them can be cheaper.
+      let turn: Int32 = opensLine || lines[Int(entries[e].place)] == line ? 0 : 8
+      let step = 4 * Int32(Int32.bitWidth - skipped.leadingZeroBitCount) + turn
+      // Earlier entries skip at least as much: none of them can be cheaper.
       if let best, entries[e].least + step >= best.cost { break }
       let cost = entries[e].cost + step
       if cost < best?.cost ?? .max { best = (Int32(truncatingIfNeeded: e), cost) }

@@ -1,6 +1,6 @@
-/// The percentile of a list as numpy's default has it.
-enum Percentile {
-  /// The value at 100 * share per cent: h = (n - 1) share, linear between the values at floor(h) and ceil(h). `sorted` ascends and
+/// The quantile of a list as numpy's default has it.
+enum Quantile {
+  /// The value below which `share` of the list lies: h = (n - 1) share, linear between the values at floor(h) and ceil(h). `sorted` ascends and
   /// holds no NaN; share in [0, 1]. NaN for an empty list.
   static func linear(_ sorted: [Double], _ share: Double) -> Double {
     guard let last = sorted.last else { return .nan }
