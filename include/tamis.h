@@ -9,6 +9,9 @@
  *   retrieval.h   which cached tokens a query needs, and attention over them
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
  *   weights.h     safetensors files, memory-mapped
+ *   text_scores.h prompts shortened by scores the host has: Selective Context, SpecPC
+ *   clusters.h    few documents for many: k-means, representatives (CRAG)
+ *   annotation.h  word labels from pairs of a text and its compression (LLMLingua-2)
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -19,5 +22,8 @@
 #include "tamis/retrieval.h"
 #include "tamis/ops.h"
 #include "tamis/weights.h"
+#include "tamis/text_scores.h"
+#include "tamis/clusters.h"
+#include "tamis/annotation.h"
 
 #endif /* TAMIS_H */

@@ -38,6 +38,7 @@ enum HandleKind: UInt64 {
   case kv_cache = 0x4548_4341_4356_4b54  // "TKVCACHE"
   case selector = 0x5443_454c_4553_5454  // "TTSELECT"
   case weights = 0x5354_4847_4945_5754  // "TWEIGHTS"
+  case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
 }
 
 @inline(__always)
@@ -58,4 +59,9 @@ func selector(_ pointer: OpaquePointer?) throws(TamisError) -> Selector {
 @inline(__always)
 func weights(_ pointer: OpaquePointer?) throws(TamisError) -> SafeTensors {
   try Handle<SafeTensors>.object(pointer, .weights, "weights")
+}
+
+@inline(__always)
+func specpc(_ pointer: OpaquePointer?) throws(TamisError) -> SpecPC {
+  try Handle<SpecPC>.object(pointer, .specpc, "specpc")
 }

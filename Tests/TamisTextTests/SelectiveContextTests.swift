@@ -11,17 +11,11 @@ import Glibc
 private func unitScores(_ tokens: [(Int, Int)], _ scores: [Float], _ units: [(Int, Int)]) throws -> [Float] {
   let tokens = tokens.map { TextSpan($0.0, $0.1) }
   let units = units.map { TextSpan($0.0, $0.1) }
-  var out = [Float](repeating: -1, count: units.count)
-  try tokens.withUnsafeBufferPointer { tokens in
+  return try tokens.withUnsafeBufferPointer { tokens in
     try scores.withUnsafeBufferPointer { scores in
-      try units.withUnsafeBufferPointer { units in
-        try out.withUnsafeMutableBufferPointer {
-          try SelectiveContext.unitScores(tokens: tokens, scores: scores, units: units, into: $0.baseAddress!)
-        }
-      }
+      try units.withUnsafeBufferPointer { try SelectiveContext.unitScores(tokens: tokens, scores: scores, units: $0) }
     }
   }
-  return out
 }
 
 private func keep(_ scores: [Float], _ ratio: Double) throws -> (indices: [Int32], threshold: Double) {

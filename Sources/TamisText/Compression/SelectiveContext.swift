@@ -9,11 +9,10 @@ public enum SelectiveContext {
 
   /// Scores of units from scores of tokens. A token's score is split over the units it overlaps, by bytes of overlap, and a
   /// unit's score is the mean of the parts it got; NaN where it got none. Tokens: starts and ends never fall. Units: ascending,
-  /// not overlapping. `into` has room for units.count.
+  /// not overlapping.
   public static func unitScores(
-    tokens: UnsafeBufferPointer<TextSpan>, scores: UnsafeBufferPointer<Float>, units: UnsafeBufferPointer<TextSpan>,
-    into: UnsafeMutablePointer<Float>
-  ) throws(TamisError) {
+    tokens: UnsafeBufferPointer<TextSpan>, scores: UnsafeBufferPointer<Float>, units: UnsafeBufferPointer<TextSpan>
+  ) throws(TamisError) -> [Float] {
     try tokens.requireAscending("tokens", apart: false)
     try units.requireAscending("units", apart: true)
     var sums = [Double](repeating: 0, count: units.count)
@@ -34,7 +33,7 @@ public enum SelectiveContext {
         parts[u] += 1
       }
     }
-    for u in 0..<units.count { into[u] = parts[u] == 0 ? .nan : Float(sums[u] / Double(parts[u])) }
+    return zip(sums, parts).map { sum, n in n == 0 ? .nan : Float(sum / Double(n)) }
   }
 
   private static func overlap(_ a: TextSpan, _ b: TextSpan) -> Int { max(0, Int(min(a.end, b.end)) - Int(max(a.start, b.start))) }

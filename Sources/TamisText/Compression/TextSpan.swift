@@ -75,6 +75,18 @@ public enum KeptText {
   }
 }
 
+extension Array {
+  /// The elements as a buffer, with typed errors.
+  public func withUnsafe<R>(_ body: (UnsafeBufferPointer<Element>) throws(TamisError) -> R) throws(TamisError) -> R {
+    var outcome: Result<R, TamisError>?
+    withUnsafeBufferPointer { buffer in
+      do throws(TamisError) { outcome = .success(try body(buffer)) } catch { outcome = .failure(error) }
+    }
+    guard let outcome else { throw TamisError(.internalError, "no buffer") }
+    return try outcome.get()
+  }
+}
+
 /// Checks of spans that come from a caller.
 extension UnsafeBufferPointer where Element == TextSpan {
   /// Starts and ends never fall, start <= end, nothing beyond `limit`. `apart`: no overlap either.
