@@ -11,7 +11,9 @@ arrays in and out; torch tensors go in and come out without a copy, through DLPa
 """
 
 from ._arrays import Tensor
+from .annotation import Annotation, AnnotationReport, annotate, annotate_file, filter_annotations
 from .attention import attention, merge
+from .clusters import Clusters, cluster
 from .context import Context, build_info, default_context, version
 from .errors import (
     BufferTooSmallError, CacheFullError, CancelledError, DeviceError, FileError, FileMissingError, FormatError, InternalError,
@@ -20,14 +22,21 @@ from .errors import (
 from .kv import KVCache, KVMemory, KVOptions, RoPE, Sequence, SnapshotInfo, snapshot_info
 from .ops import convert, rope, top_k
 from .retrieval import DenseAttention, Method, Selector, Stats, StreamingLLM, TokenSelect
+from .text_scores import (
+    SpecPC, TextSelection, byte_spans, keep_informative, kept_spans, kept_text, selective_context, self_information, split_text,
+    unit_scores,
+)
 from .weights import SafeTensors, open_safetensors
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "BufferTooSmallError", "CacheFullError", "CancelledError", "Context", "DenseAttention", "DeviceError", "FileError",
-    "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions",
-    "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "RoPE", "SafeTensors", "Selector",
-    "Sequence", "SnapshotInfo", "Stats", "StreamingLLM", "TamisError", "Tensor", "TokenSelect", "UnsupportedError", "attention",
-    "build_info", "convert", "default_context", "merge", "open_safetensors", "rope", "snapshot_info", "top_k", "version",
+    "Annotation", "AnnotationReport", "BufferTooSmallError", "CacheFullError", "CancelledError", "Clusters", "Context",
+    "DenseAttention", "DeviceError", "FileError", "FileMissingError", "FormatError", "InternalError",
+    "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError",
+    "NotFoundError", "OutOfMemoryError", "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo", "SpecPC", "Stats",
+    "StreamingLLM", "TamisError", "Tensor", "TextSelection", "TokenSelect", "UnsupportedError", "annotate", "annotate_file",
+    "attention", "build_info", "byte_spans", "cluster", "convert", "default_context", "filter_annotations",
+    "keep_informative", "kept_spans", "kept_text", "merge", "open_safetensors", "rope", "selective_context",
+    "self_information", "snapshot_info", "split_text", "top_k", "unit_scores", "version",
 ]
