@@ -91,3 +91,76 @@ AT(tamis_retrieval_stats, kv_bytes_read, 32);
 AT(tamis_retrieval_stats, chunks_dense, 40);
 AT(tamis_retrieval_stats, selections, 48);
 AT(tamis_retrieval_stats, cache_hits, 56);
+
+SIZE(tamis_span, 16);
+AT(tamis_span, start, 0);
+AT(tamis_span, end, 8);
+
+SIZE(tamis_specpc_options, 40);
+AT(tamis_specpc_options, struct_size, 0);
+AT(tamis_specpc_options, window, 4);
+AT(tamis_specpc_options, starting_layer, 8);
+AT(tamis_specpc_options, reduction, 12);
+AT(tamis_specpc_options, weighted_query, 16);
+AT(tamis_specpc_options, smoothing, 20);
+AT(tamis_specpc_options, kernel, 24);
+AT(tamis_specpc_options, neighbours, 28);
+AT(tamis_specpc_options, capacity, 32);
+
+SIZE(tamis_cluster_options, 56);
+AT(tamis_cluster_options, struct_size, 0);
+AT(tamis_cluster_options, k, 4);
+AT(tamis_cluster_options, restarts, 8);
+AT(tamis_cluster_options, max_iterations, 12);
+AT(tamis_cluster_options, tolerance, 16);
+AT(tamis_cluster_options, seed, 24);
+AT(tamis_cluster_options, normalise, 32);
+AT(tamis_cluster_options, reserved, 36);
+AT(tamis_cluster_options, progress, 40);
+AT(tamis_cluster_options, progress_user, 48);
+
+SIZE(tamis_cluster_report, 32);
+AT(tamis_cluster_report, struct_size, 0);
+AT(tamis_cluster_report, k, 4);
+AT(tamis_cluster_report, iterations, 8);
+AT(tamis_cluster_report, converged, 12);
+AT(tamis_cluster_report, inertia, 16);
+AT(tamis_cluster_report, silhouette, 24);
+
+SIZE(tamis_annotation, 56);
+AT(tamis_annotation, struct_size, 0);
+AT(tamis_annotation, words, 4);
+AT(tamis_annotation, compressed_words, 8);
+AT(tamis_annotation, labelled, 12);
+AT(tamis_annotation, alignment, 16);
+AT(tamis_annotation, reserved, 20);
+AT(tamis_annotation, variation_rate, 24);
+AT(tamis_annotation, hitting_rate, 32);
+AT(tamis_annotation, matching_rate, 40);
+AT(tamis_annotation, alignment_gap, 48);
+
+SIZE(tamis_annotate_options, 72);
+AT(tamis_annotate_options, struct_size, 0);
+AT(tamis_annotate_options, alignment, 4);
+AT(tamis_annotate_options, window, 8);
+AT(tamis_annotate_options, filter, 12);
+AT(tamis_annotate_options, drop_variation, 16);
+AT(tamis_annotate_options, drop_gap, 24);
+AT(tamis_annotate_options, strict, 32);
+AT(tamis_annotate_options, reserved, 36);
+AT(tamis_annotate_options, progress, 40);
+AT(tamis_annotate_options, progress_user, 48);
+AT(tamis_annotate_options, bad_line, 56);
+AT(tamis_annotate_options, bad_line_user, 64);
+
+SIZE(tamis_annotate_report, 72);
+AT(tamis_annotate_report, struct_size, 0);
+AT(tamis_annotate_report, reserved, 4);
+AT(tamis_annotate_report, pairs, 8);
+AT(tamis_annotate_report, bad_lines, 16);
+AT(tamis_annotate_report, empty, 24);
+AT(tamis_annotate_report, dropped_variation, 32);
+AT(tamis_annotate_report, dropped_gap, 40);
+AT(tamis_annotate_report, kept, 48);
+AT(tamis_annotate_report, words, 56);
+AT(tamis_annotate_report, labelled, 64);

@@ -11,6 +11,7 @@ int main(int argc, char **argv) {
       {"core", test_core},           {"tensors", test_tensors},     {"attention", test_attention},
       {"kv_cache", test_kv_cache},   {"snapshots", test_snapshots}, {"retrieval", test_retrieval},
       {"ops", test_ops},             {"weights", test_weights},     {"threads", test_threads},
+      {"text_scores", test_text_scores}, {"clusters", test_clusters}, {"annotation", test_annotation},
   };
   if (argc > 1 && strcmp(argv[1], "isa") == 0) {
     static char info[16384];
