@@ -40,8 +40,8 @@ typedef struct tamis_cluster_report {
 
 #define TAMIS_CLUSTER_REPORT_INIT {sizeof(tamis_cluster_report), 0, 0, 0, 0.0, 0.0}
 
-/* k-means of the rows of points [n, d] (f32, f16 or bf16): k-means++ seeds, Lloyd iterations, sums in f64. Ties go to the lower
- * cluster; an empty cluster takes the row farthest from its centre. Clusters are numbered by their first row: row 0 is in
+/* k-means of the rows of points [n, d] (f32, f16 or bf16): greedy k-means++ seeds, Lloyd iterations, sums in f64. Ties go to the
+ * lower cluster; an empty cluster takes the row farthest from its centre. Clusters are numbered by their first row: row 0 is in
  * cluster 0. n <= k: every row is a cluster. Same inputs, same seed: same bits, whatever the number of threads.
  *   labels   [n]      cluster of each row
  *   order    [n]      rows by cluster, within a cluster nearest to the centre first (the medoid leads); may be NULL

@@ -49,10 +49,11 @@ public enum CRAG {
       let total = candidates.count * options.restarts
       for k in candidates {
         var best: LloydRun?
+        var seeds = SeededRandom(seed: options.seed)
         for restart in 0..<options.restarts {
           let done = Double(runs.count * options.restarts + restart)
-          let seed = options.seed &+ UInt64(restart) &* 0x9e37_79b9_7f4a_7c15
-          let run = LloydRun(rows, centres: KMeansSeeds.draw(rows, k: k, seed: seed, on: context.backend))
+          let centres = KMeansSeeds.draw(rows, k: k, seed: seeds.next(), on: context.backend)
+          let run = LloydRun(rows, centres: centres)
           try run.run(maxIterations: options.maxIterations, tolerance: options.tolerance, on: context.backend) {
             () throws(TamisError) in
             // How many iterations there will be is not known; the share rises with each.
