@@ -19,9 +19,10 @@ def test_inertia_within_a_hundredth(n, d, k, normalise):
     rng = np.random.default_rng(n + k)
     # a few soft groups, as embeddings have
     x = (rng.standard_normal((n, d)) + rng.standard_normal((6, d))[rng.integers(0, 6, n)]).astype(np.float32)
-    theirs = KMeans(k, n_init=10, max_iter=300, tol=1e-6, random_state=0, algorithm="lloyd").fit(
+    # ten restarts leave two per cent of chance on either side where there are many local optima
+    theirs = KMeans(k, n_init=40, max_iter=300, tol=1e-6, random_state=0, algorithm="lloyd").fit(
         unit(x.astype(np.float64)) if normalise else x.astype(np.float64))
-    ours = tamis.cluster(x, k, normalise=normalise)
+    ours = tamis.cluster(x, k, normalise=normalise, restarts=40)
     assert ours.inertia <= 1.01 * theirs.inertia_
     assert ours.inertia >= 0.97 * theirs.inertia_  # nor a number that is not an inertia
 
