@@ -60,9 +60,9 @@ extension CRAG.Options {
     if report != nil { try checkOutput(report, "report") }
     let found = try CRAG.cluster(
       points.view, options, context: context, progress: progress(raw.progress, raw.progress_user))
-    _ = labels.update(fromContentsOf: found.labels)
-    if let order { _ = order.update(fromContentsOf: found.order) }
-    if let offsets { _ = offsets.update(fromContentsOf: found.offsets) }
+    fill(labels, found.labels)
+    if let order { fill(order, found.order) }
+    if let offsets { fill(offsets, found.offsets) }
     if let view = centres?.view {
       for c in 0..<found.k {
         let row = (view.data + c * view.stride[0] * 4).assumingMemoryBound(to: Float.self)

@@ -29,6 +29,11 @@ func room<T>(_ pointer: UnsafeMutablePointer<T>?, _ count: Int, _ name: StaticSt
   UnsafeMutableBufferPointer(mutating: try array(UnsafePointer(pointer), count, name))
 }
 
+/// Copies into room for at least as many. An empty room may have no address, which `update` would not take.
+func fill<T>(_ room: UnsafeMutableBufferPointer<T>, _ values: [T]) {
+  for i in 0..<values.count { room[i] = values[i] }
+}
+
 /// Spans of a caller, inside 0 ... 2^31 - 1.
 func spans(_ pointer: UnsafePointer<tamis_span>?, _ count: Int, _ name: StaticString) throws(TamisError) -> [TextSpan] {
   let raw = try array(pointer, count, name)
@@ -62,6 +67,6 @@ func write(
   _ selection: [Int32], to indices: UnsafeMutablePointer<Int32>?, _ count: UnsafeMutablePointer<Int64>
 ) throws(TamisError) {
   let room = try room(indices, selection.count, "indices")
-  _ = room.update(fromContentsOf: selection)
+  fill(room, selection)
   count.pointee = Int64(selection.count)
 }

@@ -78,7 +78,7 @@ import Tamis
         try SelectiveContext.unitScores(tokens: tokens, scores: tokenScores, units: units)
       }
     }
-    _ = room.update(fromContentsOf: found)
+    fill(room, found)
   }
 }
 
@@ -175,7 +175,7 @@ extension SpecPC.Options {
   status { () throws(TamisError) in
     let specpc = try specpc(handle)
     let room = try room(scores, specpc.tokens, "scores")
-    _ = room.update(fromContentsOf: try specpc.scores())
+    fill(room, try specpc.scores())
   }
 }
 
