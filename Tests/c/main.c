@@ -14,6 +14,7 @@ int main(int argc, char **argv) {
       {"ops", test_ops},             {"weights", test_weights},     {"threads", test_threads},
       {"opencl", test_opencl},
       {"encoder", test_encoder},
+      {"text_scores", test_text_scores}, {"clusters", test_clusters}, {"annotation", test_annotation},
   };
   if (argc > 1 && strcmp(argv[1], "isa") == 0) {
     static char info[16384];

@@ -32,6 +32,7 @@
 
 #include "core.h"
 #include "encoder.h"
+#include "span.h"
 #include "tokenizer.h"
 
 #ifdef __cplusplus
@@ -199,9 +200,6 @@ tamis_status tamis_compression_get_context(const tamis_compression *compression,
  * *text stays valid until the compression is destroyed, and is followed by a NUL. Errors: INVALID_ARGUMENT. Thread: any. */
 tamis_status tamis_compression_text(const tamis_compression *compression, int64_t i, const char **text, size_t *length);
 
-typedef struct tamis_span {
-  int64_t start, end;        /* bytes [start, end) */
-} tamis_span;
 
 /* Native: the runs of text i that were kept, ascending and apart, white space they keep included. Compat: none.
  * *spans stays valid until the compression is destroyed. Errors: INVALID_ARGUMENT. Thread: any. */
