@@ -106,10 +106,8 @@ struct ZipArchive {
   func bytes(_ name: String, checked: Bool = false) throws(TamisError) -> UnsafeRawBufferPointer? {
     guard let entry = entries[name] else { return nil }
     guard entry.method == 0, !entry.encrypted else {
-      throw TamisError(
-        .unsupported,
-        "path: \(path): \"\(name)\" is \(entry.encrypted ? "encrypted" : "compressed by method \(entry.method)"); expected it stored"
-      )
+      let how = entry.encrypted ? "encrypted" : "compressed by method \(entry.method)"
+      throw TamisError(.unsupported, "path: \(path): \"\(name)\" is \(how); expected it stored")
     }
     let bytes = UnsafeRawBufferPointer(rebasing: file.bytes[entry.range])
     if checked, CRC32.of(bytes) != entry.crc { throw Self.broken(path, "the checksum of \"\(name)\" does not fit") }
