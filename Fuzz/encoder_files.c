@@ -40,7 +40,8 @@ static const struct {
   int rows, columns; /* rows 0: a vector */
 } tensors[] = {
     {"embeddings.word_embeddings.weight", V, H}, {"embeddings.position_embeddings.weight", P, H},
-    {"embeddings.token_type_embeddings.weight", 1, H}, {"embeddings.LayerNorm.weight", 0, H}, {"embeddings.LayerNorm.bias", 0, H},
+    {"embeddings.token_type_embeddings.weight", 1, H}, {"embeddings.LayerNorm.weight", 0, H},
+    {"embeddings.LayerNorm.bias", 0, H},
 #define LAYER(name) "encoder.layer.0." name
     {LAYER("attention.self.query.weight"), H, H}, {LAYER("attention.self.query.bias"), 0, H},
     {LAYER("attention.self.key.weight"), H, H}, {LAYER("attention.self.key.bias"), 0, H},

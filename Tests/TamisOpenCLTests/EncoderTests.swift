@@ -1,7 +1,7 @@
+import TamisCore
 import Testing
 
 @testable import TamisDevice
-import TamisCore
 
 #if canImport(Glibc)
 import Glibc
@@ -13,7 +13,9 @@ private final class RandomEncoder {
     var embedding = 32, hidden = 32, heads = 2, wide = 48, layers = 2
     var linear = DType.f32, tables = DType.f32
     var activation = EncoderActivation.gelu
-    var description: String { "\(embedding) > \(hidden), \(heads) heads, \(wide), linear \(linear.name), tables \(tables.name), \(activation)" }
+    var description: String {
+      "\(embedding) > \(hidden), \(heads) heads, \(wide), linear \(linear.name), tables \(tables.name), \(activation)"
+    }
   }
 
   struct Matrix {
@@ -55,7 +57,8 @@ private final class RandomEncoder {
       let values = random.array(rows * columns).map { $0 * scale }
       let held = stored(values, rows: columns, dtype)
       return Matrix(
-        tensor: HostTensor(values, [rows, columns], dtype), rows: (0..<rows).map { r in held[(r * columns)..<((r + 1) * columns)].map { Double($0) } })
+        tensor: HostTensor(values, [rows, columns], dtype),
+        rows: (0..<rows).map { r in held[(r * columns)..<((r + 1) * columns)].map { Double($0) } })
     }
     func vector(_ n: Int, around: Float = 0) -> Matrix {
       let values = random.array(n).map { around + 0.3 * $0 }
@@ -74,7 +77,8 @@ private final class RandomEncoder {
     projection = shape.embedding == h ? nil : linear(h, shape.embedding)
     layers = (0..<shape.layers).map { _ in
       Layer(
-        query: linear(h, h), key: linear(h, h), value: linear(h, h), attentionOutput: linear(h, h), intermediate: linear(shape.wide, h),
+        query: linear(h, h), key: linear(h, h), value: linear(h, h), attentionOutput: linear(h, h),
+        intermediate: linear(shape.wide, h),
         output: linear(h, shape.wide), attentionNorm: norm(h), outputNorm: norm(h))
     }
   }
@@ -87,7 +91,8 @@ private final class RandomEncoder {
       layers: layers.map {
         EncoderLayerView(
           query: $0.query.view, key: $0.key.view, value: $0.value.view, attentionOutput: $0.attentionOutput.view,
-          attentionNorm: $0.attentionNorm.view, intermediate: $0.intermediate.view, output: $0.output.view, outputNorm: $0.outputNorm.view)
+          attentionNorm: $0.attentionNorm.view, intermediate: $0.intermediate.view, output: $0.output.view,
+          outputNorm: $0.outputNorm.view)
       }, heads: shape.heads, epsilon: 1e-5, activation: shape.activation)
   }
 
@@ -107,11 +112,14 @@ private final class RandomEncoder {
     }
     let d = shape.hidden / shape.heads
     for layer in layers {
-      let q = x.map { layer.query($0) }, k = x.map { layer.key($0) }, v = x.map { layer.value($0) }
+      let q = x.map { layer.query($0) }
+      let k = x.map { layer.key($0) }
+      let v = x.map { layer.value($0) }
       x = x.indices.map { i in
         var mixed = [Double](repeating: 0, count: shape.hidden)
         for h in 0..<shape.heads {
-          let z = x.indices.map { j in (0..<d).reduce(0.0) { $0 + q[i][h * d + $1] * k[j][h * d + $1] } / Double(d).squareRoot() }
+          let z = x.indices.map { j in (0..<d).reduce(0.0) { $0 + q[i][h * d + $1] * k[j][h * d + $1] } / Double(d).squareRoot()
+          }
           let p = z.map { exp($0 - z.max()!) }
           let total = p.reduce(0, +)
           for j in x.indices { for e in 0..<d { mixed[h * d + e] += p[j] / total * v[j][h * d + e] } }
@@ -139,7 +147,8 @@ private struct RandomBatch {
   func run(_ program: any EncoderProgram, types withTypes: Bool = true, progress: Progress? = nil) throws -> [Float] {
     var out = [Float](repeating: .nan, count: tokens.ids.count * program.hidden)
     try out.withUnsafeMutableBufferPointer {
-      try program.forward(tokens, positions: positions, types: withTypes ? types : nil, into: $0.baseAddress!, progress: progress)
+      try program.forward(
+        tokens, positions: positions, types: withTypes ? types : nil, into: $0.baseAddress!, progress: progress)
     }
     return out
   }
@@ -184,7 +193,9 @@ extension OpenCLTests {
     }
 
     /// Products are f32 over what the file holds, whatever that is.
-    @Test(arguments: [DType.f32, .f16, .bf16, .i8], [DType.f32, .f16, .bf16, .i8]) func storage(_ linear: DType, _ tables: DType) throws {
+    @Test(arguments: [DType.f32, .f16, .bf16, .i8], [DType.f32, .f16, .bf16, .i8]) func storage(
+      _ linear: DType, _ tables: DType
+    ) throws {
       try Self.check(.init(layers: 1, linear: linear, tables: tables))
     }
 
@@ -235,7 +246,10 @@ extension OpenCLTests {
       let program = try #require(Device.backend).makeEncoder(encoder.weights, precision: .f32)
       let batch = RandomBatch([9])
       var shares: [Double] = []
-      _ = try batch.run(program) { shares.append($0); return true }
+      _ = try batch.run(program) {
+        shares.append($0)
+        return true
+      }
       #expect(shares.count == 3 && shares.last == 1 && shares == shares.sorted())
       #expect(throws: TamisError.self) { _ = try batch.run(program) { $0 < 0.5 } }
       #expect(try batch.run(program).allSatisfy { $0.isFinite })

@@ -1,6 +1,6 @@
-@testable import TamisCore
 import TamisDevice
 
+@testable import TamisCore
 @testable import TamisText
 
 /// A tiny encoder with random weights, and the folder that holds it.
@@ -16,7 +16,8 @@ final class EncoderFixture {
     var random = SplitMix(seed)
     var tensors: [NamedTensor] = []
     func add(_ name: String, _ shape: [Int], around: Float = 0) {
-      tensors.append(NamedTensor(name: name, shape: shape, values: (0..<shape.reduce(1, *)).map { _ in around + 0.3 * random.unit() }))
+      tensors.append(
+        NamedTensor(name: name, shape: shape, values: (0..<shape.reduce(1, *)).map { _ in around + 0.3 * random.unit() }))
     }
     let p = (kind == "bert" ? "bert" : kind == "electra" ? "electra" : "roberta") + "."
     add(p + "embeddings.word_embeddings.weight", [Self.vocabulary, width])
@@ -31,7 +32,9 @@ final class EncoderFixture {
     if width != h { linear(p + "embeddings_project", h, width) }
     for i in 0..<layers {
       let l = "\(p)encoder.layer.\(i)."
-      for name in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"] { linear(l + name, h, h) }
+      for name in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"] {
+        linear(l + name, h, h)
+      }
       linear(l + "intermediate.dense", f, h)
       linear(l + "output.dense", h, f)
       for name in ["attention.output.LayerNorm", "output.LayerNorm"] {
@@ -43,8 +46,10 @@ final class EncoderFixture {
     self.tensors = tensors
     config = [
       "model_type": .string(kind), "num_hidden_layers": .integer(Int64(layers)), "hidden_size": .integer(Int64(h)),
-      "num_attention_heads": .integer(2), "intermediate_size": .integer(Int64(f)), "vocab_size": .integer(Int64(Self.vocabulary)),
-      "max_position_embeddings": .integer(Int64(Self.positions)), "type_vocab_size": .integer(2), "layer_norm_eps": .number(1e-5),
+      "num_attention_heads": .integer(2), "intermediate_size": .integer(Int64(f)),
+      "vocab_size": .integer(Int64(Self.vocabulary)),
+      "max_position_embeddings": .integer(Int64(Self.positions)), "type_vocab_size": .integer(2),
+      "layer_norm_eps": .number(1e-5),
       "hidden_act": .string("gelu"), "pad_token_id": .integer(1),
       "architectures": .strings([labels == nil ? "BertModel" : "BertForTokenClassification"]),
     ]
@@ -54,7 +59,8 @@ final class EncoderFixture {
   }
 
   func writeConfig() {
-    folder.write("config.json", JSON.object(config.sorted { $0.key < $1.key }.map { JSON.Member(name: $0.key, value: $0.value) }).text)
+    folder.write(
+      "config.json", JSON.object(config.sorted { $0.key < $1.key }.map { JSON.Member(name: $0.key, value: $0.value) }).text)
   }
 
   @discardableResult func writeSafetensors(_ name: String = "model.safetensors") -> Self {

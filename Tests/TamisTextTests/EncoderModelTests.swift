@@ -1,6 +1,6 @@
-@testable import TamisCore
 import Testing
 
+@testable import TamisCore
 @testable import TamisText
 
 #if canImport(Glibc)
@@ -71,11 +71,14 @@ import Glibc
 
     fixture.folder.remove("model.safetensors.index.json")
     for (i, t) in fixture.tensors.enumerated() {
-      fixture.tensors[i].name = t.name.replacing("LayerNorm.weight", with: "LayerNorm.gamma").replacing("LayerNorm.bias", with: "LayerNorm.beta")
+      fixture.tensors[i].name = t.name.replacing("LayerNorm.weight", with: "LayerNorm.gamma").replacing(
+        "LayerNorm.bias", with: "LayerNorm.beta")
     }
     fixture.writeSafetensors()
     try check("gamma and beta")
-    for (i, t) in fixture.tensors.enumerated() where t.name.hasPrefix("bert.") { fixture.tensors[i].name = String(t.name.dropFirst(5)) }
+    for (i, t) in fixture.tensors.enumerated() where t.name.hasPrefix("bert.") {
+      fixture.tensors[i].name = String(t.name.dropFirst(5))
+    }
     fixture.tensors.append(NamedTensor(name: "pooler.dense.weight", shape: [2, 2], values: [1, 2, 3, 4]))
     fixture.tensors.append(NamedTensor(name: "embeddings.position_ids", shape: [1], values: [0]))
     fixture.writeSafetensors()
@@ -89,10 +92,12 @@ import Glibc
 
   /// int8 with scales: the same as their products in f32.
   @Test func int8() throws {
-    let plain = EncoderFixture(), stored = EncoderFixture()
+    let plain = EncoderFixture()
+    let stored = EncoderFixture()
     for (i, t) in plain.tensors.enumerated() where t.shape.count == 2 {
       let width = t.shape[1]
-      var levels: [Float] = [], scales: [Float] = []
+      var levels: [Float] = []
+      var scales: [Float] = []
       for row in 0..<t.shape[0] {
         let values = t.values[(row * width)..<((row + 1) * width)]
         let scale = values.map { abs($0) }.max()! / 127
@@ -157,7 +162,9 @@ import Glibc
     Self.expectRefused(with("hidden_act", .string("silu")), .unsupported, "silu")
     Self.expectRefused(with("quantization_config", .object([])), .unsupported, "quantization_config")
     Self.expectRefused(with("pruned_heads", .members(["0": .array([.integer(1)])])), .unsupported, "pruned_heads")
-    for name in ["num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings"] {
+    for name in [
+      "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings",
+    ] {
       Self.expectRefused(with(name, nil), .format, name)
       for value in [JSON.integer(0), .integer(-1), .integer(.max), .number(1.5), .string("16"), .array([])] {
         Self.expectRefused(with(name, value), .format, name)
@@ -238,7 +245,9 @@ import Glibc
     #expect(try SentenceModules(folder: fixture.folder.path).pooling == .mean)
     Self.modules(fixture, [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")])
     for (name, pooling) in [("cls_token", Pooling.cls), ("mean_tokens", .mean), ("max_tokens", .max)] {
-      fixture.folder.write("1_Pooling/config.json", "{\"word_embedding_dimension\": 16, \"pooling_mode_lasttoken\": false, \"pooling_mode_\(name)\": true}")
+      fixture.folder.write(
+        "1_Pooling/config.json",
+        "{\"word_embedding_dimension\": 16, \"pooling_mode_lasttoken\": false, \"pooling_mode_\(name)\": true}")
       let modules = try SentenceModules(folder: fixture.folder.path)
       #expect(modules.pooling == pooling && modules.normalise)
     }
@@ -256,7 +265,8 @@ import Glibc
   @Test func theEncoderMayLieInAFolderOfItsOwn() throws {
     let fixture = EncoderFixture(labels: nil)
     Self.modules(fixture, [("Transformer", "0_Transformer"), ("Pooling", "1_Pooling")])
-    fixture.folder.write("0_Transformer/config.json", JSON.object(fixture.config.map { JSON.Member(name: $0.key, value: $0.value) }).text)
+    fixture.folder.write(
+      "0_Transformer/config.json", JSON.object(fixture.config.map { JSON.Member(name: $0.key, value: $0.value) }).text)
     fixture.folder.write("0_Transformer/model.safetensors", safetensorsFile(fixture.tensors))
     fixture.folder.write("1_Pooling/config.json", "{\"pooling_mode\": \"cls\"}")
     let model = try EncoderModel(path: fixture.folder.path)

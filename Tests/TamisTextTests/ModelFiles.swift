@@ -100,32 +100,54 @@ func safetensorsFile(_ tensors: [NamedTensor]) -> [UInt8] {
 }
 
 /// A zip file of stored entries. `wide`: sizes and offsets in zip64 fields.
-func zipFile(_ entries: [(name: String, bytes: [UInt8])], method: UInt16 = 0, wide: Bool = false, comment: String = "") -> [UInt8] {
+func zipFile(_ entries: [(name: String, bytes: [UInt8])], method: UInt16 = 0, wide: Bool = false, comment: String = "")
+  -> [UInt8]
+{
   var file: [UInt8] = []
   var directory: [UInt8] = []
   for (name, bytes) in entries {
     let n = Array(name.utf8)
     let crc = bytes.withUnsafeBytes { checksum($0) }
     let size = wide ? UInt32.max : UInt32(bytes.count)
-    let extra = wide ? littleBytes(UInt16(1)) + littleBytes(UInt16(24)) + littleBytes(UInt64(bytes.count)) + littleBytes(UInt64(bytes.count)) + littleBytes(UInt64(file.count)) : []
-    directory += littleBytes(UInt32(0x0201_4b50)) + littleBytes(UInt16(20)) + littleBytes(UInt16(20)) + littleBytes(UInt16(0)) + littleBytes(method)
-    directory += littleBytes(UInt32(0)) + littleBytes(crc) + littleBytes(size) + littleBytes(size) + littleBytes(UInt16(n.count)) + littleBytes(UInt16(extra.count))
+    let extra =
+      wide
+      ? littleBytes(UInt16(1)) + littleBytes(UInt16(24)) + littleBytes(UInt64(bytes.count)) + littleBytes(UInt64(bytes.count))
+        + littleBytes(UInt64(file.count)) : []
+    directory +=
+      littleBytes(UInt32(0x0201_4b50)) + littleBytes(UInt16(20)) + littleBytes(UInt16(20)) + littleBytes(UInt16(0))
+      + littleBytes(method)
+    directory +=
+      littleBytes(UInt32(0)) + littleBytes(crc) + littleBytes(size) + littleBytes(size) + littleBytes(UInt16(n.count))
+      + littleBytes(UInt16(extra.count))
     directory += littleBytes(UInt16(0)) + littleBytes(UInt16(0)) + littleBytes(UInt16(0)) + littleBytes(UInt32(0))
     directory += (wide ? littleBytes(UInt32.max) : littleBytes(UInt32(file.count))) + n + extra
-    file += littleBytes(UInt32(0x0403_4b50)) + littleBytes(UInt16(20)) + littleBytes(UInt16(0)) + littleBytes(method) + littleBytes(UInt32(0)) + littleBytes(crc)
-    file += littleBytes(UInt32(bytes.count)) + littleBytes(UInt32(bytes.count)) + littleBytes(UInt16(n.count)) + littleBytes(UInt16(0)) + n + bytes
+    file +=
+      littleBytes(UInt32(0x0403_4b50)) + littleBytes(UInt16(20)) + littleBytes(UInt16(0)) + littleBytes(method)
+      + littleBytes(UInt32(0)) + littleBytes(crc)
+    file +=
+      littleBytes(UInt32(bytes.count)) + littleBytes(UInt32(bytes.count)) + littleBytes(UInt16(n.count))
+      + littleBytes(UInt16(0)) + n + bytes
   }
   let start = file.count
   file += directory
   if wide {
     let at = file.count
-    file += littleBytes(UInt32(0x0606_4b50)) + littleBytes(UInt64(44)) + littleBytes(UInt16(45)) + littleBytes(UInt16(45)) + littleBytes(UInt32(0)) + littleBytes(UInt32(0))
-    file += littleBytes(UInt64(entries.count)) + littleBytes(UInt64(entries.count)) + littleBytes(UInt64(directory.count)) + littleBytes(UInt64(start))
+    file +=
+      littleBytes(UInt32(0x0606_4b50)) + littleBytes(UInt64(44)) + littleBytes(UInt16(45)) + littleBytes(UInt16(45))
+      + littleBytes(UInt32(0)) + littleBytes(UInt32(0))
+    file +=
+      littleBytes(UInt64(entries.count)) + littleBytes(UInt64(entries.count)) + littleBytes(UInt64(directory.count))
+      + littleBytes(UInt64(start))
     file += littleBytes(UInt32(0x0706_4b50)) + littleBytes(UInt32(0)) + littleBytes(UInt64(at)) + littleBytes(UInt32(1))
   }
   file += littleBytes(UInt32(0x0605_4b50)) + littleBytes(UInt16(0)) + littleBytes(UInt16(0))
-  file += (wide ? littleBytes(UInt16.max) + littleBytes(UInt16.max) : littleBytes(UInt16(entries.count)) + littleBytes(UInt16(entries.count)))
-  file += (wide ? littleBytes(UInt32.max) + littleBytes(UInt32.max) : littleBytes(UInt32(directory.count)) + littleBytes(UInt32(start)))
+  file +=
+    (wide
+      ? littleBytes(UInt16.max) + littleBytes(UInt16.max)
+      : littleBytes(UInt16(entries.count)) + littleBytes(UInt16(entries.count)))
+  file +=
+    (wide
+      ? littleBytes(UInt32.max) + littleBytes(UInt32.max) : littleBytes(UInt32(directory.count)) + littleBytes(UInt32(start)))
   return file + littleBytes(UInt16(comment.utf8.count)) + Array(comment.utf8)
 }
 
@@ -154,7 +176,9 @@ struct Pickler {
   }
 
   /// _rebuild_tensor_v2(storage, offset, shape, stride, False, OrderedDict())
-  mutating func tensor(_ key: String, count: Int, shape: [Int32], stride: [Int32], offset: Int32 = 0, type: String = "FloatStorage") {
+  mutating func tensor(
+    _ key: String, count: Int, shape: [Int32], stride: [Int32], offset: Int32 = 0, type: String = "FloatStorage"
+  ) {
     global("torch._utils", "_rebuild_tensor_v2")
     op("(")
     op("(")
@@ -195,7 +219,9 @@ struct Pickler {
 }
 
 /// What torch.save writes: name/data.pkl and name/data/i.
-func torchZip(_ tensors: [NamedTensor], pickle: [UInt8]? = nil, method: UInt16 = 0, wide: Bool = false, comment: String = "") -> [UInt8] {
+func torchZip(_ tensors: [NamedTensor], pickle: [UInt8]? = nil, method: UInt16 = 0, wide: Bool = false, comment: String = "")
+  -> [UInt8]
+{
   zipFile(
     [("archive/data.pkl", pickle ?? Pickler.stateDictionary(tensors)), ("archive/byteorder", Array("little".utf8))]
       + tensors.enumerated().map { ("archive/data/\($0)", $1.bytes) }, method: method, wide: wide, comment: comment)

@@ -23,7 +23,8 @@ import Testing
 
   func refused(_ bytes: [UInt8], _ word: String, status: Status = .format, _ comment: Comment? = nil) {
     let error = EncoderModelTests.refusal { _ = try open(bytes) }
-    #expect(error?.status == status && error?.message.contains(word) == true, "\(error?.message ?? "accepted"); \(comment ?? "")")
+    #expect(
+      error?.status == status && error?.message.contains(word) == true, "\(error?.message ?? "accepted"); \(comment ?? "")")
   }
 
   @Test func tensorsOfAStateDictionary() throws {
@@ -56,7 +57,8 @@ import Testing
 
   @Test func tensorsThatDoNotFit() {
     for (shape, stride, offset) in [
-      ([2, 3], [3, 1], 1), ([7], [1], 0), ([2, 3], [4, 1], 0), ([2], [-1], 1), ([-1], [1], 0), ([2, 3], [3], 0), ([1], [1], -1), ([1], [1], 6),
+      ([2, 3], [3, 1], 1), ([7], [1], 0), ([2, 3], [4, 1], 0), ([2], [-1], 1), ([-1], [1], 0), ([2, 3], [3], 0), ([1], [1], -1),
+      ([1], [1], 6),
       ([.max, .max, .max], [0, 0, 0], 0), ([.max, .max], [.max, .max], 0), ([7], [0], 0), ([3, 3], [0, 0], 0),
     ] as [([Int32], [Int32], Int32)] {
       refused(one(shape: shape, stride: stride, offset: offset), "does not fit", "\(shape) \(stride) \(offset)")
@@ -81,15 +83,18 @@ import Testing
     #expect(view.dtype == .f16 && view.data.load(fromByteOffset: 2, as: UInt16.self) == 0x3f80)
     withExtendedLifetime(half) {}
     #expect(try open(one(shape: [2], stride: [1], count: 12, type: "BFloat16Storage")).tensor("t").dtype == .bf16)
-    let double = try open(torchZip([NamedTensor(name: "x", shape: [2], values: [0, 1.875])], pickle: {
-      var p = Pickler()
-      p.op("}")
-      p.text("t")
-      p.tensor("0", count: 1, shape: [1], stride: [1], type: "DoubleStorage")
-      p.op("s")
-      p.op(".")
-      return p.bytes
-    }()))
+    let double = try open(
+      torchZip(
+        [NamedTensor(name: "x", shape: [2], values: [0, 1.875])],
+        pickle: {
+          var p = Pickler()
+          p.op("}")
+          p.text("t")
+          p.tensor("0", count: 1, shape: [1], stride: [1], type: "DoubleStorage")
+          p.op("s")
+          p.op(".")
+          return p.bytes
+        }()))
     #expect(try values(double, "t") == [1])  // the bits of 1.875f above zeros are those of the double 1
   }
 
@@ -98,8 +103,10 @@ import Testing
   /// Everything a pickle can call, by the ways it has to say so.
   @Test func namesOtherThanTensors() {
     for (module, name) in [
-      ("os", "system"), ("posix", "system"), ("builtins", "eval"), ("subprocess", "Popen"), ("torch._utils", "_rebuild_qtensor"),
-      ("torch", "load"), ("torch", "FloatStorageX"), ("collections", "defaultdict"), ("__builtin__", "getattr"), ("torch", ""), ("", ""),
+      ("os", "system"), ("posix", "system"), ("builtins", "eval"), ("subprocess", "Popen"),
+      ("torch._utils", "_rebuild_qtensor"),
+      ("torch", "load"), ("torch", "FloatStorageX"), ("collections", "defaultdict"), ("__builtin__", "getattr"), ("torch", ""),
+      ("", ""),
       ("torch._utils\u{0}", "_rebuild_tensor_v2"), ("torch.storage", "_load_from_bytes"),
     ] {
       var p = Pickler()
@@ -120,7 +127,9 @@ import Testing
 
   /// The opcodes that make objects of other kinds, one after another behind two harmless values.
   @Test(arguments: [UInt8](0...255)) func everyOpcode(_ opcode: UInt8) throws {
-    let known = Set(".(012NJKMGXTU]})tdlaesuqrhjcQRb".utf8).union([0x80, 0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x85, 0x86, 0x87, 0x93, 0x94, 0x95])
+    let known = Set(".(012NJKMGXTU]})tdlaesuqrhjcQRb".utf8).union([
+      0x80, 0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x85, 0x86, 0x87, 0x93, 0x94, 0x95,
+    ])
     var p = Pickler()
     p.op("}")
     p.op(")")
@@ -141,20 +150,79 @@ import Testing
       return torchZip(Self.tensors, pickle: p.bytes)
     }
     refused(pickle { $0.op(")") }, "no dictionary")
-    refused(pickle { $0.op("}"); $0.op("}") }, "left over")
-    refused(pickle { $0.op("("); $0.op("}") }, "left over")
+    refused(
+      pickle {
+        $0.op("}")
+        $0.op("}")
+      }, "left over")
+    refused(
+      pickle {
+        $0.op("(")
+        $0.op("}")
+      }, "left over")
     refused(pickle { _ in }, "stack is empty")
     refused(pickle { $0.op("t") }, "no mark")
-    refused(pickle { $0.op("}"); $0.op("("); $0.op("N"); $0.op("u") }, "name without a value")
-    refused(pickle { $0.op("]"); $0.op("N"); $0.op("N"); $0.op("s") }, "adds to")
-    refused(pickle { $0.op("N"); $0.op("N"); $0.op("a") }, "adds to")
-    refused(pickle { $0.op("N"); $0.op(")"); $0.op("R") }, "calls what is no function")
-    refused(pickle { $0.global("torch", "FloatStorage"); $0.op(")"); $0.op("R") }, "makes a storage")
-    refused(pickle { $0.global("torch._utils", "_rebuild_parameter"); $0.op(")"); $0.op("R") }, "no tensor")
-    refused(pickle { $0.global("torch._utils", "_rebuild_tensor_v2"); $0.op(")"); $0.op("R") }, "does not fit")
-    refused(pickle { $0.global("collections", "OrderedDict"); $0.op("}"); $0.op("R") }, "calls what is no function")
-    refused(pickle { $0.op("]"); $0.op("N"); $0.op("b") }, "state of an object")
-    refused(pickle { $0.op("N"); $0.op("Q") }, "no storage")
+    refused(
+      pickle {
+        $0.op("}")
+        $0.op("(")
+        $0.op("N")
+        $0.op("u")
+      }, "name without a value")
+    refused(
+      pickle {
+        $0.op("]")
+        $0.op("N")
+        $0.op("N")
+        $0.op("s")
+      }, "adds to")
+    refused(
+      pickle {
+        $0.op("N")
+        $0.op("N")
+        $0.op("a")
+      }, "adds to")
+    refused(
+      pickle {
+        $0.op("N")
+        $0.op(")")
+        $0.op("R")
+      }, "calls what is no function")
+    refused(
+      pickle {
+        $0.global("torch", "FloatStorage")
+        $0.op(")")
+        $0.op("R")
+      }, "makes a storage")
+    refused(
+      pickle {
+        $0.global("torch._utils", "_rebuild_parameter")
+        $0.op(")")
+        $0.op("R")
+      }, "no tensor")
+    refused(
+      pickle {
+        $0.global("torch._utils", "_rebuild_tensor_v2")
+        $0.op(")")
+        $0.op("R")
+      }, "does not fit")
+    refused(
+      pickle {
+        $0.global("collections", "OrderedDict")
+        $0.op("}")
+        $0.op("R")
+      }, "calls what is no function")
+    refused(
+      pickle {
+        $0.op("]")
+        $0.op("N")
+        $0.op("b")
+      }, "state of an object")
+    refused(
+      pickle {
+        $0.op("N")
+        $0.op("Q")
+      }, "no storage")
     refused(pickle { $0.bytes += [UInt8(ascii: "h"), 7] }, "memo 7")
     refused(pickle { $0.bytes += [UInt8(ascii: "X"), 0xff, 0xff, 0xff, 0xff] }, "ends early")
     refused(pickle { $0.bytes += [0x8d, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff] }, "ends early")
@@ -250,7 +318,8 @@ import Testing
     refused(zipFile([("x/other", [])]), "0 entries data.pkl")
     refused(zipFile([("x/data.pkl", []), ("y/data.pkl", [])]), "2 entries data.pkl")
     refused(zipFile([("x/data.pkl", [1]), ("x/data.pkl", [1])]), "there twice")
-    refused(zipFile([("x/data.pkl", Pickler.stateDictionary([])), ("x/byteorder", Array("big".utf8))]), "big", status: .unsupported)
+    refused(
+      zipFile([("x/data.pkl", Pickler.stateDictionary([])), ("x/byteorder", Array("big".utf8))]), "big", status: .unsupported)
     refused([], "neither")
     refused(Array("ustar something".utf8), "neither")
     refused([0x80, 2, UInt8(ascii: "}"), UInt8(ascii: ".")], "neither")

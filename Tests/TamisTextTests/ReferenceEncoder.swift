@@ -105,8 +105,12 @@ final class ReferenceEncoder: EncoderProgram {
         return projection?(y) ?? y
       }
       for layer in layers { x = apply(layer, x) }
-      for (i, row) in x.enumerated() { for (j, v) in row.enumerated() { states[(tokens.starts[s] + i) * hidden + j] = Float(v) } }
-      if let progress, !progress(Double(s + 1) / Double(tokens.sequences)) { throw TamisError(.cancelled, "progress returned 0") }
+      for (i, row) in x.enumerated() {
+        for (j, v) in row.enumerated() { states[(tokens.starts[s] + i) * hidden + j] = Float(v) }
+      }
+      if let progress, !progress(Double(s + 1) / Double(tokens.sequences)) {
+        throw TamisError(.cancelled, "progress returned 0")
+      }
     }
   }
 

@@ -26,7 +26,9 @@ import Glibc
     var results: [[Float]] = []
     for name in ["gelu", "gelu_new", "relu"] {
       let fixture = EncoderFixture()
-      for suffix in ["0.intermediate.dense.weight", "1.intermediate.dense.weight"] { fixture[suffix].values = fixture[suffix].values.map { $0 * 6 } }
+      for suffix in ["0.intermediate.dense.weight", "1.intermediate.dense.weight"] {
+        fixture[suffix].values = fixture[suffix].values.map { $0 * 6 }
+      }
       fixture.config["hidden_act"] = .string(name)
       fixture.writeConfig()
       fixture.writeSafetensors()
@@ -58,7 +60,12 @@ import Glibc
     let batch = RaggedTokens([[Int32]](repeating: sequence, count: count))
     var shares: [Double] = []
     var out = [Float](repeating: .nan, count: batch.ids.count * 3)
-    try out.withUnsafeMutableBufferPointer { try encoder.classify(batch, into: $0.baseAddress!) { shares.append($0); return true } }
+    try out.withUnsafeMutableBufferPointer {
+      try encoder.classify(batch, into: $0.baseAddress!) {
+        shares.append($0)
+        return true
+      }
+    }
     #expect(program.calls.map(\.ids.count) == [96, 72])
     #expect(shares.first == 0 && shares.last == 1 && shares == shares.sorted())
     let one = try encoder.logits(RaggedTokens([sequence]))
@@ -86,7 +93,8 @@ import Glibc
   @Test func probabilities() throws {
     let encoder = try EncoderFixture().writeSafetensors().encoder()
     let batch = EncoderFixture.batch()
-    let z = try encoder.logits(batch), p = try encoder.logits(batch, probabilities: true)
+    let z = try encoder.logits(batch)
+    let p = try encoder.logits(batch, probabilities: true)
     for i in stride(from: 0, to: z.count, by: 3) {
       let e = (0..<3).map { exp(Double(z[i + $0])) }
       for j in 0..<3 { #expect(abs(Double(p[i + j]) - e[j] / e.reduce(0, +)) < 1e-6) }
@@ -106,7 +114,8 @@ import Glibc
         let expected = (0..<h).map { j -> Float in
           let column = rows.map { $0[j] }
           guard let first = column.first, let most = column.max() else { return 0 }
-          return pooling == .cls ? first : pooling == .max ? most : Float(column.reduce(0.0) { $0 + Double($1) } / Double(column.count))
+          return pooling == .cls
+            ? first : pooling == .max ? most : Float(column.reduce(0.0) { $0 + Double($1) } / Double(column.count))
         }
         #expect(largestDifference(vectors[s], expected) < 1e-6)
         let length = expected.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
@@ -129,10 +138,15 @@ import Glibc
       let batch = RaggedTokens([[3, 29, 7, 31]])
       let added = try fixture.reference(addedRows: 3).encoder
       #expect(added.config.vocabulary == 32)
-      let width = EncoderFixture.hidden, rows = EncoderFixture.vocabulary
+      let width = EncoderFixture.hidden
+      let rows = EncoderFixture.vocabulary
       let name = "word_embeddings.weight"
-      var mean = (0..<width).map { j in Float((0..<rows).reduce(0.0) { $0 + Double(fixture[name].values[$1 * width + j]) } / Double(rows)) }
-      if type == "BF16" { mean = mean.map { Float(bitPattern: ($0.bitPattern + 0x7fff + ($0.bitPattern >> 16 & 1)) & 0xffff_0000) } }
+      var mean = (0..<width).map { j in
+        Float((0..<rows).reduce(0.0) { $0 + Double(fixture[name].values[$1 * width + j]) } / Double(rows))
+      }
+      if type == "BF16" {
+        mean = mean.map { Float(bitPattern: ($0.bitPattern + 0x7fff + ($0.bitPattern >> 16 & 1)) & 0xffff_0000) }
+      }
       fixture[name].values += mean + mean + mean
       fixture[name].shape[0] += 3
       fixture.writeSafetensors()
@@ -152,7 +166,9 @@ import Glibc
     }
     refused(RaggedTokens([[3, 29]]), "ids[1] is 29; expected 0 to 28")
     refused(RaggedTokens([[-1]]), "ids[0] is -1")
-    refused(RaggedTokens([[Int32]](repeating: [5], count: 3) + [[Int32](repeating: 5, count: 23)]), "sequence 3 has 23 tokens; expected at most 22")
+    refused(
+      RaggedTokens([[Int32]](repeating: [5], count: 3) + [[Int32](repeating: 5, count: 23)]),
+      "sequence 3 has 23 tokens; expected at most 22")
     refused(RaggedTokens(ids: [1, 2], starts: [0, 1]), "starts")
     refused(RaggedTokens(ids: [1, 2], starts: []), "starts")
     refused(RaggedTokens(ids: [1, 2], starts: [0, 2, 1, 2]), "starts[2]")
@@ -183,7 +199,8 @@ import Glibc
     }
     #expect(try encoder.logits(batch) == expected)
     #expect(
-      EncoderModelTests.refusal { _ = try TextEncoder(path: fixture.folder.path, context: Context(), progress: { $0 < 0.05 }) }?.status
+      EncoderModelTests.refusal { _ = try TextEncoder(path: fixture.folder.path, context: Context(), progress: { $0 < 0.05 }) }?
+        .status
         == .cancelled)
   }
 
@@ -193,14 +210,18 @@ import Glibc
     fixture.writeConfig()
     var random = SplitMix(3)
     let h = EncoderFixture.hidden
-    for (name, shape) in [("dense.weight", [h, h]), ("dense.bias", [h]), ("dense_prediction.weight", [1, h]), ("dense_prediction.bias", [1])] {
+    for (name, shape) in [
+      ("dense.weight", [h, h]), ("dense.bias", [h]), ("dense_prediction.weight", [1, h]), ("dense_prediction.bias", [1]),
+    ] {
       fixture.tensors.append(
-        NamedTensor(name: "discriminator_predictions." + name, shape: shape, values: (0..<shape.reduce(1, *)).map { _ in random.unit() }))
+        NamedTensor(
+          name: "discriminator_predictions." + name, shape: shape, values: (0..<shape.reduce(1, *)).map { _ in random.unit() }))
     }
     let (encoder, _) = try fixture.writeSafetensors().reference()
     #expect(encoder.config.labels == ["replaced"])
     let batch = EncoderFixture.batch([7])
-    let states = try encoder.states(batch), logits = try encoder.logits(batch)
+    let states = try encoder.states(batch)
+    let logits = try encoder.logits(batch)
     let probabilities = try encoder.logits(batch, probabilities: true)
     for t in 0..<7 {
       var logit = Double(fixture["prediction.bias"].values[0])

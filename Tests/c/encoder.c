@@ -101,7 +101,8 @@ static void write_weights_without(const char *missing) {
     const size_t bytes = 4 * (size_t)(rows ? rows : 1) * (size_t)columns;
     if (rows) snprintf(shape, sizeof shape, "%d,%d", rows, columns);
     else snprintf(shape, sizeof shape, "%d", columns);
-    at += (size_t)snprintf(header + at, sizeof header - at, "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+    at += (size_t)snprintf(header + at, sizeof header - at,
+                           "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
                            at ? ',' : '{', tensors[i].name, shape, offset, offset + bytes);
     offset += bytes;
   }
@@ -281,7 +282,8 @@ static void test_call_errors(tamis_encoder *encoder) {
   bad.stride[0] = 2 * H;
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "stride[0]", tamis_encoder_states(encoder, &b, &bad, NULL, NULL));
   bad = tensor(ids, TAMIS_F32, 2, TOKENS, LABELS);
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "overlaps tokens->ids", tamis_encoder_classify(encoder, &b, TAMIS_CLASS_LOGITS, &bad, NULL, NULL));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "overlaps tokens->ids",
+        tamis_encoder_classify(encoder, &b, TAMIS_CLASS_LOGITS, &bad, NULL, NULL));
   bad = tensor(out, TAMIS_F32, 2, TOKENS, LABELS);
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "form is 2", tamis_encoder_classify(encoder, &b, 2, &bad, NULL, NULL));
   bad = tensor(out, TAMIS_F32, 2, SEQUENCES, H);
@@ -293,7 +295,8 @@ static void test_call_errors(tamis_encoder *encoder) {
     const tamis_ragged longest = {many, one, 1, NULL};
     static float big[(P + 1) * H];
     bad = tensor(big, TAMIS_F32, 2, P + 1, H);
-    FAILS(TAMIS_ERR_INVALID_ARGUMENT, "11 tokens; expected at most 10", tamis_encoder_states(encoder, &longest, &bad, NULL, NULL));
+    FAILS(TAMIS_ERR_INVALID_ARGUMENT, "11 tokens; expected at most 10",
+          tamis_encoder_states(encoder, &longest, &bad, NULL, NULL));
   }
 }
 

@@ -72,7 +72,8 @@ final class OpenCLEncoder: EncoderProgram {
     let batch = try upload(tokens.ids, positions, types, tiles)
     let x = try states.reserve(n * max(hidden, embedding) * 4)
     let qkv = try wide.reserve(n * max(3 * heads * headDim, intermediate) * 4)
-    let y = try narrow.reserve(n * max(hidden, embedding) * 4), context = try mixed.reserve(n * heads * headDim * 4)
+    let y = try narrow.reserve(n * max(hidden, embedding) * 4)
+    let context = try mixed.reserve(n * heads * headDim * 4)
     try embed(batch, n, into: x, scratch: y)
     for (i, layer) in layers.enumerated() {
       try linear(layer.queryKeyValue, x, n, into: qkv)
@@ -116,7 +117,9 @@ final class OpenCLEncoder: EncoderProgram {
       hasTypes: types != nil)
   }
 
-  private func write(_ numbers: UnsafePointer<Int32>, _ count: Int, to scratch: OpenCLScratch) throws(TamisError) -> OpenCLBuffer {
+  private func write(_ numbers: UnsafePointer<Int32>, _ count: Int, to scratch: OpenCLScratch) throws(TamisError)
+    -> OpenCLBuffer
+  {
     let buffer = try scratch.reserve(count * 4)
     try buffer.write(numbers, bytes: count * 4)
     return buffer
@@ -142,7 +145,8 @@ final class OpenCLEncoder: EncoderProgram {
   ) throws(TamisError) {
     let definitions = ["WTYPE": Int(m.dtype.rawValue), "ACT": activation.map { Int($0.rawValue) + 1 } ?? 0]
     try backend.queue.run(
-      try backend.programs.kernel(.linear, "linear", definitions), groups: ((m.outputs + 63) / 64, (n + 63) / 64, 1), items: 256,
+      try backend.programs.kernel(.linear, "linear", definitions), groups: ((m.outputs + 63) / 64, (n + 63) / 64, 1),
+      items: 256,
       [
         .buffer(x), .int(n), .int(m.inputs), .buffer(m.weight), .int(m.pitch), .buffer(m.scales), .buffer(m.bias),
         .int(m.outputs), .buffer(y),

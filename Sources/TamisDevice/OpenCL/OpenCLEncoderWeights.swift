@@ -74,16 +74,19 @@ struct OpenCLPacker {
   }
 
   /// The linear layers under one another. `rows` spreads their outputs, `columns` their inputs.
-  func linear(_ parts: [LinearView], rows: HeadPadding = .none, columns: HeadPadding = .none) throws(TamisError) -> OpenCLMatrix {
+  func linear(_ parts: [LinearView], rows: HeadPadding = .none, columns: HeadPadding = .none) throws(TamisError) -> OpenCLMatrix
+  {
     let (outputs, inputs) = (parts[0].weight.shape[0], parts[0].weight.shape[1])
-    let padded = rows.count(outputs), width = columns.count(inputs)
+    let padded = rows.count(outputs)
+    let width = columns.count(inputs)
     let pitch = (width + 3) & ~3
     var dtype = storage(parts[0].weight.dtype)
     for part in parts where storage(part.weight.dtype) != dtype { dtype = precision == .bf16 ? .bf16 : .f32 }
     let size = parts.count * padded
     let packed = PackedRows(rows: size, pitch: pitch, dtype: dtype)
     var bias = [Float](repeating: 0, count: size)
-    var row = [Float](repeating: 0, count: pitch), source = [Float](repeating: 0, count: inputs)
+    var row = [Float](repeating: 0, count: pitch)
+    var source = [Float](repeating: 0, count: inputs)
     for (p, part) in parts.enumerated() {
       let biases = part.bias.map { vector($0) }
       for o in 0..<outputs {

@@ -72,7 +72,8 @@ public final class TextEncoder: @unchecked Sendable {
     progress: Progress? = nil
   ) throws(TamisError) {
     guard let head else {
-      throw TamisError(.unsupported, "encoder is a model without a token classification head; expected one with classifier.weight")
+      throw TamisError(
+        .unsupported, "encoder is a model without a token classification head; expected one with classifier.weight")
     }
     let labels = head.labels.count
     try forward(tokens, types, progress) { piece, place, n throws(TamisError) in
@@ -125,7 +126,8 @@ public final class TextEncoder: @unchecked Sendable {
       let place = Place(token: range.lowerBound, sequences: first..<last)
       try states.withUnsafeBufferPointer { states throws(TamisError) in
         // An empty piece has no states; its sequences still want their zeros.
-        try withUnsafePointer(to: Float(0)) { none throws(TamisError) in try use(states.baseAddress ?? none, place, range.count) }
+        try withUnsafePointer(to: Float(0)) { none throws(TamisError) in try use(states.baseAddress ?? none, place, range.count)
+        }
       }
       first = last
     }
@@ -157,7 +159,8 @@ public final class TextEncoder: @unchecked Sendable {
     { progress((Double(range.lowerBound) + $0 * Double(range.count)) / Double(total)) }
   }
 
-  /// 0, 1, 2, .. of each sequence; RoBERTa counts from the padding id's row on, over the ids that are no padding, which stay on it.
+  /// 0, 1, 2, .. of each sequence; RoBERTa counts from the padding id's row on, over the ids that are no padding, which stay on
+  /// it.
   private func positions(of tokens: RaggedTokens) -> [Int32] {
     var positions = [Int32](repeating: 0, count: tokens.ids.count)
     for s in 0..<tokens.sequences {

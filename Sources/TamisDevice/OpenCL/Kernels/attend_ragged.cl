@@ -1,8 +1,8 @@
 // Attention of every token over its own sequence, in tiles with an online softmax (FlashAttention-2, arXiv 2307.08691,
-// Algorithm 1). qkv [n][3][heads][D]; out [n][heads][D]. One work-group per (tile of BM queries of one sequence, head).
-// -D BM: queries of a tile; RM: queries of a work-item; TK: keys of a tile, a multiple of 8. Work-item (y, x) of BM/RM by 8 owns
-// queries y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ...
-// tiles [groups] (first query, first token of the sequence, past its last token).
+// Algorithm 1). qkv [n][3][heads][D]; out [n][heads][D]. One work-group per (tile of BM queries of one sequence, head). -D BM:
+// queries of a tile; RM: queries of a work-item; TK: keys of a tile, a multiple of 8. Work-item (y, x) of BM/RM by 8 owns
+// queries y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ... tiles [groups] (first query, first token of the sequence, past
+// its last token).
 
 #define TX 8
 #define WG (TX * BM / RM)
