@@ -23,10 +23,10 @@ import Testing
     #expect(try decoded(#"{"type": "ByteLevel"}"#, ["Ã", "a"]) == "\u{fffd}a")
     #expect(try decoded(#"{"type": "ByteLevel"}"#, ["漢", "a"]) == "漢a")
     #expect(
-      try decoded(#"{"type": "WordPiece", "prefix": "##", "cleanup": true}"#, ["do", "not", "go", "##ing", ".", "it", "'s"])
+      try decoded(####"{"type": "WordPiece", "prefix": "##", "cleanup": true}"####, ["do", "not", "go", "##ing", ".", "it", "'s"])
         == "do not going. it's")
     #expect(
-      try decoded(#"{"type": "WordPiece", "prefix": "##", "cleanup": false}"#, ["##a", "##b", "."]) == "##ab .")
+      try decoded(####"{"type": "WordPiece", "prefix": "##", "cleanup": false}"####, ["##a", "##b", "."]) == "##ab .")
     let metaspace = #"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#
     #expect(try decoded(metaspace, ["▁Hello", "▁▁world"]) == "Hello  world")
     #expect(try decoded(metaspace.replacing("always", with: "never"), ["▁Hello"]) == " Hello")

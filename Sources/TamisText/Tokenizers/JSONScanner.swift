@@ -18,6 +18,9 @@ struct JSONScanner {
     }
   }
 
+  /// A value inside a text that was checked before.
+  init(checked text: UnsafeBufferPointer<UInt8>) { self.text = text }
+
   func broken(_ what: String) -> TamisError { TamisError(.format, "JSON, byte \(at): \(what)") }
 
   @inline(__always)
