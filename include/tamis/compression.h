@@ -11,8 +11,9 @@
  *     URLs are one word; scripts written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) are split as the encoder's
  *     tokenizer splits them, never inside a character and its marks;
  *   - the result is spans of the text. Between two kept words that were neighbours everything stays as it was. Where words were cut
- *     the next word keeps the white space that stood before it; where it had none, one white space of the cut does, and where
- *     there was none at all a single space is put between two letters or digits that would else grow together;
+ *     the next word keeps the white space that stood before it. Where it had none, punctuation joins what is left before it, and
+ *     another word takes one white space of the cut; where the cut had none, a single space is put between two letters or digits
+ *     that would else grow together;
  *   - with everything kept (rate 1) the result is the text, byte for byte, invalid UTF-8 and NUL bytes included;
  *   - the words kept at a rate include those kept at any lower rate, save that a word longer than what is left of the budget is
  *     stepped over when it would leave more than one per cent of the budget unused;

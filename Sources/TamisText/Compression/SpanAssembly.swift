@@ -50,6 +50,8 @@ struct SpanAssembly {
       add(word)
     } else if !gap.isEmpty {
       add(gap.lowerBound..<word.upperBound)
+    } else if closes(word) {
+      add(word)
     } else if let run = lastSpace(start..<word.lowerBound) {
       add(run)
       add(word)
@@ -62,6 +64,14 @@ struct SpanAssembly {
       }
       add(word)
     }
+  }
+
+  /// Punctuation that belongs to what stood before it, not to a word that follows at once.
+  private func closes(_ word: Range<Int>) -> Bool {
+    guard text.classAt(word.lowerBound) == .punctuation else { return false }
+    guard word.upperBound < text.bytes.count else { return true }
+    let next = text.classAt(word.upperBound)
+    return !next.isWord && !next.isUnspaced
   }
 
   private mutating func add(_ range: Range<Int>) {
