@@ -66,11 +66,25 @@ def align_window(original, compressed, window=WINDOW):
     return label
 
 
-def align_exact(original, compressed):
+def lines(text, spans):
+    """Number of the line each word stands on."""
+    out, line, at = [], 0, 0
+    for a, _ in spans:
+        line += text.count("\n", at, a)
+        at = a
+        out.append(line)
+    return out
+
+
+def align_exact(original, compressed, line=None):
     """The in-order embedding of `compressed` in `original` (surface words) that reads most like an edit by a person, or
     None if there is none. Cost of an embedding: for every run of g skipped words between two kept ones four times the
-    bit length of g, so that words kept together stay together, plus one for each word whose surface differs (case or
-    edge punctuation). Ties go to the later word, which is what keeps the last of a stammer's repetitions."""
+    bit length of g, so that words kept together stay together; eight where the second stands on another line but does
+    not open it, so that a speaker's name is taken from the turn whose words are kept; one for each word whose surface
+    differs (case or edge punctuation). Ties go to the later word, which is what keeps the last of a stammer's
+    repetitions. `line`: line number of each original word; one line if not given."""
+    line = line or [0] * len(original)
+    inside = [j > 0 and line[j] == line[j - 1] for j in range(len(original))]
     keys = [key(w) for w in original]
     places = {}
     for j, k in enumerate(keys):
@@ -87,7 +101,7 @@ def align_exact(original, compressed):
             for at, (i, cost, _) in enumerate(columns[-1]):
                 if i >= j:
                     break
-                total = cost + 4 * (j - i - 1).bit_length() + surface
+                total = cost + 4 * (j - i - 1).bit_length() + surface + 8 * (line[i] != line[j] and inside[j])
                 if best is None or total <= best[0]:
                     best = (total, at)
             if best is not None:
@@ -111,7 +125,7 @@ def annotate(text, compressed, window=WINDOW):
     original = [text[a:b] for a, b in spans]
     kept = [compressed[a:b] for a, b in words(compressed)]
     keys = [key(w) for w in original]
-    label = align_exact(original, kept)
+    label = align_exact(original, kept, lines(text, spans))
     if label is None:
         label = align_window(keys, [key(w) for w in kept], window)
     known = set(keys)

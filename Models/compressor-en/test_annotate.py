@@ -33,8 +33,17 @@ def test_not_a_subsequence():
     assert label == [True, False, True] and abs(variation - 1 / 3) < 1e-12
 
 
-def cost(original, compressed, at):
-    gaps = sum(4 * (b - a - 1).bit_length() for a, b in zip(at, at[1:]))
+def test_a_name_is_taken_from_the_turn_whose_words_are_kept():
+    text = "Ann: Well.\nBob: No.\nAnn: I want tea"
+    spans, label, _, _ = annotate.annotate(text, "Ann: want tea")
+    assert [text[a:b] for (a, b), x in zip(spans, label) if x] == ["Ann:", "want", "tea"]
+    assert label == [False] * 4 + [True, False, True, True]
+    assert annotate.lines(text, spans) == [0, 0, 1, 1, 2, 2, 2, 2]
+
+
+def cost(original, compressed, line, at):
+    inside = lambda j: j > 0 and line[j] == line[j - 1]
+    gaps = sum(4 * (b - a - 1).bit_length() + 8 * (line[a] != line[b] and inside(b)) for a, b in zip(at, at[1:]))
     return gaps + sum(original[j] != w for j, w in zip(at, compressed))
 
 
@@ -45,13 +54,14 @@ def test_exact_is_the_cheapest_embedding():
         original = [rng.choice(["a", "A", "b", "b.", "c"]) for _ in range(rng.randint(1, 9))]
         at = sorted(rng.sample(range(len(original)), rng.randint(1, len(original))))
         compressed = [original[j].lower().strip(".") for j in at]
-        label = annotate.align_exact(original, compressed)
+        line = sorted(rng.randint(0, 3) for _ in original)
+        label = annotate.align_exact(original, compressed, line)
         chosen = [j for j, x in enumerate(label) if x]
         keys = [annotate.key(w) for w in original]
-        best = min(cost(original, compressed, c) for c in itertools.combinations(range(len(original)), len(compressed))
+        best = min(cost(original, compressed, line, c) for c in itertools.combinations(range(len(original)), len(compressed))
                    if [keys[j] for j in c] == [annotate.key(w) for w in compressed])
         assert [keys[j] for j in chosen] == [annotate.key(w) for w in compressed]
-        assert cost(original, compressed, chosen) == best
+        assert cost(original, compressed, line, chosen) == best
 
 
 def test_window_alignment_follows_the_paper():
