@@ -14,11 +14,11 @@ class Config:
         self.vocab_size, self.hidden, self.layers, self.heads = vocab_size, hidden, layers, heads
         self.intermediate, self.embedding, self.positions = intermediate, embedding, positions
 
-    def generator(self, share=0.5):
-        """The replaced-token generator: narrower and shallower, same embedding size so that the tables are shared."""
-        heads = max(1, int(self.heads * share))
-        hidden = self.hidden // self.heads * heads
-        return Config(self.vocab_size, hidden, max(1, self.layers // 2), heads, 2 * hidden, self.embedding, self.positions)
+    def generator(self):
+        """The replaced-token generator: as wide as the embeddings, half as deep; the embedding tables are shared."""
+        heads = max(1, self.embedding // (self.hidden // self.heads))
+        return Config(self.vocab_size, self.embedding, max(1, self.layers // 2), heads, 2 * self.embedding, self.embedding,
+                      self.positions)
 
     def json(self):
         return {"architectures": ["ElectraForTokenClassification"], "model_type": "electra",
@@ -111,7 +111,6 @@ class Compressor(nn.Module):
         self.config = c
         self.electra = Electra(c)
         self.classifier = nn.Linear(c.hidden, 2)
-        self.apply(initialise)
 
     def forward(self, ids, mask, at, drop=0.0):
         """-> keep logit [B, T], the difference of the two classes."""
@@ -125,18 +124,13 @@ class ReplacedTokens(nn.Module):
 
     def __init__(self, discriminator, c):
         super().__init__()
-        g = c.generator()
         self.electra = discriminator
-        self.generator = Electra(g, discriminator.embeddings)
-        self.to_embedding = nn.Linear(g.hidden, c.embedding)
+        self.generator = Electra(c.generator(), discriminator.embeddings)
+        self.to_embedding = nn.Linear(c.embedding, c.embedding)
         self.norm = nn.LayerNorm(c.embedding)
         self.bias = nn.Parameter(torch.zeros(c.vocab_size))
         self.dense = nn.Linear(c.hidden, c.hidden)
         self.prediction = nn.Linear(c.hidden, 1)
-        for module in (self.generator.embeddings_project if hasattr(self.generator, "embeddings_project") else None,
-                       self.generator.encoder, self.to_embedding, self.dense, self.prediction):
-            if module is not None:
-                module.apply(initialise)
 
     def forward(self, ids, mask, at, chosen, mask_id, weight=50.0):
         """chosen: bool [B, T], the 15 % to mask. -> loss, generator loss, discriminator loss and its accuracy parts."""
@@ -157,13 +151,6 @@ class ReplacedTokens(nn.Module):
         real = mask.bool()
         loss = F.binary_cross_entropy_with_logits(score[real], replaced[real])
         return generator_loss + weight * loss, generator_loss.detach(), loss.detach()
-
-
-def initialise(module):
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
 
 
 def quantise_rows(w):

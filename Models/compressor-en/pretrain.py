@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import data
+import start
 from model import Compressor, ReplacedTokens
 
 
@@ -52,9 +53,12 @@ def run(config, rows, init, folder, minutes, tokens=4096, rate=1.5e-3, weight=50
     the discriminator, keys as in Compressor."""
     torch.manual_seed(1)
     net = Compressor(config)
-    if init is not None:
-        net.electra.embeddings.word_embeddings.weight.data.copy_(init)
-    pair = ReplacedTokens(net.electra, config).to(device).train()
+    pair = ReplacedTokens(net.electra, config)
+    start.scatter(pair)
+    start.embed(net.electra.embeddings, config, init)
+    start.wire(net.electra, config)
+    start.wire(pair.generator, config.generator())
+    pair.to(device).train()
     decay = [p for p in pair.parameters() if p.dim() > 1]
     plain = [p for p in pair.parameters() if p.dim() <= 1]
     optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
