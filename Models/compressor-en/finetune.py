@@ -28,16 +28,23 @@ def loss_of(logit, word, label, gamma):
     return (each * weight).sum() / weight.sum()
 
 
-def groups_of(model, rate):
+def groups_of(model, rate, decay):
     """Weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() <= 1]
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+    return torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}],
                              lr=rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
-def run(config, tokenizer, rows, held, start, folder, minutes, rate=6e-4, tokens=3072, dropout=0.1, mask_rate=0.06, gamma=0.0,
-        seed=0, device="cpu", say=print, name="finetune"):
+def softened(rows, probability, share=0.4):
+    """Labels moved towards what an earlier model says, by less than half: the compressions are noisy, and two equal words
+    with different labels teach less than their odds."""
+    return [dict(row, labels=[(1 - share) * y + share * q for y, q in zip(row["labels"], p.tolist())])
+            for row, p in zip(rows, probability)]
+
+
+def run(config, tokenizer, rows, held, start, folder, minutes, rate=6e-4, tokens=3072, dropout=0.2, mask_rate=0.12, decay=0.2,
+        gamma=0.0, seed=0, device="cpu", say=print, name="finetune"):
     """Trains for `minutes` of wall time from the state `start`. Writes and resumes from folder/NAME.pt. -> averaged
     state (exponential moving average of the weights)"""
     torch.manual_seed(seed)
@@ -46,7 +53,7 @@ def run(config, tokenizer, rows, held, start, folder, minutes, rate=6e-4, tokens
     if start is not None:
         model.load_state_dict(start)
     model.to(device).train()
-    optimiser = groups_of(model, rate)
+    optimiser = groups_of(model, rate, decay)
     average = {k: v.clone() for k, v in model.state_dict().items()}
     path, used, step, epoch = os.path.join(folder, name + ".pt"), 0.0, 0, 0
     if os.path.exists(path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import annotate
+import calibrate
 import data
 import evaluate
 import export
@@ -49,6 +50,23 @@ def test_word_probability_is_the_mean_over_pieces():
     expected = torch.tensor([(0.5 + torch.sigmoid(torch.tensor(2.0))) / 2, torch.sigmoid(torch.tensor(-1.0))])
     assert torch.allclose(data.word_probability(logit, word, 2), expected)
     assert data.word_probability(logit, word, 3)[2] == 0
+
+
+def test_calibration_undoes_a_scale_and_shift():
+    torch.manual_seed(0)
+    z = torch.randn(20000) * 2
+    label = (torch.rand(20000) < torch.sigmoid(z)).float()
+    parts = [(f"g{i}", z[i::10] * 0.5 - 1, torch.arange(2000), label[i::10]) for i in range(10)]
+    scale, shift = calibrate.fit(parts)
+    assert abs(scale - 2) < 0.1 and abs(shift - 2) < 0.1
+    assert calibrate.error(parts, scale, shift) < 0.01 < calibrate.error(parts, 1.0, 0.0)
+    c = Config(20, 64, 1, 2, 64, 32)
+    model = Compressor(c).eval()
+    ids = torch.randint(5, 20, (1, 6))
+    arguments = ids, torch.ones_like(ids), torch.arange(6)[None]
+    before = model(*arguments)
+    model.load_state_dict(calibrate.fold(model.state_dict(), scale, shift))
+    assert torch.allclose(model(*arguments), before * scale + shift, atol=1e-5)
 
 
 def test_split_keeps_groups_whole():

@@ -6,9 +6,11 @@
 2. vocabulary: lower-cased WordPiece over the plain text and the training passages.
 3. start: word vectors from co-occurrence, positions, heads at fixed distances (pretrain.vectors, start.py).
 4. pre-train: replaced-token detection for --pretrain-minutes (pretrain.py).
-5. fine-tune: --finetune-minutes on the passages, dialogues varied anew every epoch (finetune.py, turns.py).
-6. evaluate on held-out meetings and articles, as float32 and as the int8 kernels compute it (evaluate.py).
-7. export the int8 folder (export.py).
+5. fine-tune on the passages, dialogues varied anew every epoch (finetune.py, turns.py), twice from the pre-trained
+   encoder: --teacher-minutes on the labels, then --finetune-minutes on labels softened by the first result.
+6. calibrate: two numbers, on the held-out passages (calibrate.py).
+7. evaluate on held-out meetings and articles, as float32 and as the int8 kernels compute it (evaluate.py).
+8. export the int8 folder (export.py).
 
 --work keeps tokenizer, vectors and checkpoints; run the same command again to go on where it stopped. A file named `stop`
 there ends the running stage early."""
@@ -23,6 +25,7 @@ import torch
 from tokenizers import Tokenizer
 
 import annotate
+import calibrate
 import data
 import evaluate
 import export
@@ -41,7 +44,8 @@ def arguments():
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--pretrain-minutes", type=float, default=30)
-    p.add_argument("--finetune-minutes", type=float, default=30)
+    p.add_argument("--teacher-minutes", type=float, default=12)
+    p.add_argument("--finetune-minutes", type=float, default=16)
     p.add_argument("--held-out", type=float, default=0.1, help="share of the meetings and articles of each source")
     p.add_argument("--split-seed", type=int, default=1)
     p.add_argument("--vocabulary", type=int, default=8192)
@@ -52,10 +56,10 @@ def arguments():
     p.add_argument("--intermediate", type=int, default=768)
     p.add_argument("--embedding", type=int, default=128)
     p.add_argument("--pretrain-rate", type=float, default=1e-3)
-    p.add_argument("--finetune-rate", type=float, default=1e-3)
+    p.add_argument("--finetune-rate", type=float, default=7e-4)
     p.add_argument("--pretrain-tokens", type=int, default=4096, help="tokens of a batch")
     p.add_argument("--finetune-tokens", type=int, default=3072)
-    p.add_argument("--dropout", type=float, default=0.1)
+    p.add_argument("--dropout", type=float, default=0.2)
     p.add_argument("--focus", type=float, default=0.0, help="exponent of the focal loss; 0: cross-entropy")
     return p.parse_args()
 
@@ -103,11 +107,19 @@ def main():
     say(f"{len(train)} passages to train on, {len(held)} held out, {rows.numel()} tokens of plain text")
     encoder = pretrain.run(config, rows, vectors, args.work, args.pretrain_minutes, args.pretrain_tokens, args.pretrain_rate,
                            device=args.device, say=say)
-    state = finetune.run(config, tokenizer, train, held, encoder, args.work, args.finetune_minutes, args.finetune_rate,
-                         args.finetune_tokens, args.dropout, gamma=args.focus, device=args.device, say=say)
-    export.write(state, config, tokenizer, args.out, not args.cased)
+    tune = lambda name, labelled, minutes, **more: finetune.run(
+        config, tokenizer, labelled, held, encoder, args.work, minutes, args.finetune_rate, args.finetune_tokens,
+        gamma=args.focus, device=args.device, say=say, name=name, **more)
+    teacher = Compressor(config)
+    teacher.load_state_dict(tune("teacher", train, args.teacher_minutes, dropout=0.12, mask_rate=0.06, decay=0.05))
+    softer = finetune.softened(train, evaluate.probabilities(teacher, tokenizer, train))
+    state = tune("student", softer, args.finetune_minutes, dropout=args.dropout, seed=2)
     model = Compressor(config)
     model.load_state_dict(state)
+    parts = calibrate.logits(model, tokenizer, held)
+    say(f"calibration error {calibrate.error(parts, 1.0, 0.0):.4f} as trained, {calibrate.crossed(parts):.4f} cross-fitted")
+    model.load_state_dict(calibrate.fold(state, *calibrate.fit(parts)))
+    export.write(state, config, tokenizer, args.out, not args.cased)
     report = {"float32": evaluate.scores(held, evaluate.probabilities(model, tokenizer, held)),
               "int8": evaluate.scores(held, evaluate.probabilities(simulate_int8(export.read(args.out)), tokenizer, held))}
     with open(os.path.join(args.work, "report.json"), "w", encoding="utf-8") as file:

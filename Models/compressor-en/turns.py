@@ -3,7 +3,7 @@
 The compressions follow one rule for speakers: a turn's `Name:` stays when words of the turn stay and the last turn that
 kept any was someone else's (99 % of the turns of the training data). It spans the whole passage, so few labelled
 meetings teach it badly. Here turns are dropped, swapped between speakers, renamed and joined over passage borders, and
-the labels of the names are computed anew; the words of a turn keep theirs."""
+the labels of the names are computed anew; the words of a turn keep theirs. Labels may be soft: above 0.5 is kept."""
 
 import re
 
@@ -47,7 +47,7 @@ def relabel(turns):
     """Applies the rule."""
     last = None
     for turn in turns:
-        kept = any(label for _, label in turn.spoken)
+        kept = any(label > 0.5 for _, label in turn.spoken)
         if turn.name:
             turn.named = [kept and turn.name != last] * len(turn.name)
         if kept:
@@ -66,7 +66,7 @@ def vary(rows, rng, rename=0.35, disturb=0.35, join=0.25):
     parsed = [parse(r) for r in rows]
     people = sorted({tuple(t.name) for turns in parsed if turns for t in turns if t.name})
     people += [(f"{n.replace(chr(160), ' ')}:",) if chr(160) not in n else tuple(f"{n}:".split("\u00a0")) for n in NAMES]
-    idle = [t.spoken for turns in parsed if turns for t in turns if t.name and not any(x for _, x in t.spoken)]
+    idle = [t.spoken for turns in parsed if turns for t in turns if t.name and not any(x > 0.5 for _, x in t.spoken)]
     out, i = [], 0
     while i < len(rows):
         row, turns = rows[i], parsed[i]
