@@ -44,7 +44,7 @@ def softened(rows, probability, share=0.4):
 
 
 def run(config, tokenizer, rows, held, start, folder, minutes, rate=6e-4, tokens=3072, dropout=0.2, mask_rate=0.12, decay=0.2,
-        gamma=0.0, seed=0, device="cpu", say=print, name="finetune"):
+        gamma=0.0, disturb=0.35, seed=0, device="cpu", say=print, name="finetune"):
     """Trains for `minutes` of wall time from the state `start`. Writes and resumes from folder/NAME.pt. -> averaged
     state (exponential moving average of the weights)"""
     torch.manual_seed(seed)
@@ -65,7 +65,7 @@ def run(config, tokenizer, rows, held, start, folder, minutes, rate=6e-4, tokens
     began, total, report = time.time() - used, minutes * 60, Compressor(config).to(device)
     while True:
         running, seen = 0.0, 0
-        for batch in data.batches(data.encode(tokenizer, turns.vary(rows, rng)), tokens, rng):
+        for batch in data.batches(data.encode(tokenizer, turns.vary(rows, rng, disturb=disturb)), tokens, rng):
             elapsed = time.time() - began
             if elapsed > total or os.path.exists(os.path.join(folder, "stop")):
                 torch.save(average, os.path.join(folder, name + ".best.pt"))

@@ -7,7 +7,8 @@
 3. start: word vectors from co-occurrence, positions, heads at fixed distances (pretrain.vectors, start.py).
 4. pre-train: replaced-token detection for --pretrain-minutes (pretrain.py).
 5. fine-tune on the passages, dialogues varied anew every epoch (finetune.py, turns.py), twice from the pre-trained
-   encoder: --teacher-minutes on the labels, then --finetune-minutes on labels softened by the first result.
+   encoder: --teacher-minutes on the labels, --finetune-minutes on labels softened by the first result; then
+   --polish-minutes at a low rate, from the first, on labels softened by both and dialogues varied less.
 6. calibrate: two numbers, on the held-out passages (calibrate.py).
 7. evaluate on held-out meetings and articles, as float32 and as the int8 kernels compute it (evaluate.py).
 8. export the int8 folder (export.py).
@@ -46,6 +47,7 @@ def arguments():
     p.add_argument("--pretrain-minutes", type=float, default=30)
     p.add_argument("--teacher-minutes", type=float, default=12)
     p.add_argument("--finetune-minutes", type=float, default=16)
+    p.add_argument("--polish-minutes", type=float, default=8)
     p.add_argument("--held-out", type=float, default=0.1, help="share of the meetings and articles of each source")
     p.add_argument("--split-seed", type=int, default=1)
     p.add_argument("--vocabulary", type=int, default=8192)
@@ -96,6 +98,13 @@ def prepared(args, train):
     return tokenizer, rows, torch.load(path)
 
 
+def beliefs(config, state, tokenizer, rows):
+    """Keep probabilities of the words of `rows`."""
+    model = Compressor(config)
+    model.load_state_dict(state)
+    return evaluate.probabilities(model, tokenizer, rows)
+
+
 def main():
     args = arguments()
     torch.set_num_threads(args.threads)
@@ -107,13 +116,17 @@ def main():
     say(f"{len(train)} passages to train on, {len(held)} held out, {rows.numel()} tokens of plain text")
     encoder = pretrain.run(config, rows, vectors, args.work, args.pretrain_minutes, args.pretrain_tokens, args.pretrain_rate,
                            device=args.device, say=say)
-    tune = lambda name, labelled, minutes, **more: finetune.run(
-        config, tokenizer, labelled, held, encoder, args.work, minutes, args.finetune_rate, args.finetune_tokens,
-        gamma=args.focus, device=args.device, say=say, name=name, **more)
-    teacher = Compressor(config)
-    teacher.load_state_dict(tune("teacher", train, args.teacher_minutes, dropout=0.12, mask_rate=0.06, decay=0.05))
-    softer = finetune.softened(train, evaluate.probabilities(teacher, tokenizer, train))
-    state = tune("student", softer, args.finetune_minutes, dropout=args.dropout, seed=2)
+    tune = lambda name, labelled, begin, minutes, rate=args.finetune_rate, **more: finetune.run(
+        config, tokenizer, labelled, held, begin, args.work, minutes, rate, args.finetune_tokens, gamma=args.focus,
+        device=args.device, say=say, name=name, **more)
+    first = tune("first", train, encoder, args.teacher_minutes, dropout=0.12, mask_rate=0.06, decay=0.05)
+    said = [beliefs(config, first, tokenizer, train)]
+    second = tune("second", finetune.softened(train, said[0], 0.4), encoder, args.finetune_minutes, dropout=args.dropout, seed=2)
+    said.append(beliefs(config, second, tokenizer, train))
+    both = [(p + q) / 2 for p, q in zip(*said)]
+    polished = tune("polished", finetune.softened(train, both, 0.45), first, args.polish_minutes, 0.35 * args.finetune_rate,
+                    dropout=0.15, mask_rate=0.08, disturb=0.1, seed=5)
+    state = polished
     model = Compressor(config)
     model.load_state_dict(state)
     parts = calibrate.logits(model, tokenizer, held)
