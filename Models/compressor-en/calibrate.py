@@ -50,7 +50,7 @@ def fit(parts):
         return loss
 
     optimiser.step(closure)
-    return float(x[0]), float(x[1])
+    return tuple(x.detach().tolist())
 
 
 def error(parts, scale, shift, bins=10):
