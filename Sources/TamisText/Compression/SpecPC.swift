@@ -119,7 +119,7 @@ public final class SpecPC {
       let count = min(together, w - first)
       for i in 0..<count { q.loadRow(h, first + i, to: queries + i * d, table) }
       let block = tk_queries(
-        f32: queries, bf16: nil, i8_high: nil, i8_low: nil, i8_scale: nil, i8_high_sum: nil, i8_low_sum: nil,
+        f32: queries, bf16: nil, i8_high: nil, i8_low: nil, i8_panels: nil, i8_scale: nil, i8_high_sum: nil, i8_low_sum: nil,
         count: Int32(count), dim: Int32(d))
       withUnsafePointer(to: block) { table.pointee.dot_f32(&rows, tokens, $0, z, tokens) }
       for i in 0..<count {
