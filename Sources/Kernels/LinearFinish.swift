@@ -40,7 +40,11 @@ import CShims
       if activation == 3 { v = ts_max(ts_splat(0), v) }
       if let residual = how.residual { v = v + ts_load_f32(residual + (r &* how.residual_stride &+ i)) }
       top = tl_larger(top, tl_magnitude(v))
-      if let to { tl_store_bf16(UnsafeMutableRawPointer(to) + (r &* toStride &+ i &* 2), v) } else { ts_store_f32(row + i &* 4, v) }
+      if let to {
+        tl_store_bf16(UnsafeMutableRawPointer(to) + (r &* toStride &+ i &* 2), v)
+      } else {
+        ts_store_f32(row + i &* 4, v)
+      }
       i &+= lanes
     }
     if let tops = how.top {

@@ -1,8 +1,8 @@
 // y = x W^T with packed weights: panels and blocks of words around the register tile.
 import CShims
 
-/// Words of a row of x that pass before the sums return to memory: a panel's share (128 KB at 512-bit) stays in the second-level
-/// cache while all rows use it.
+/// Words of a row of x that pass before the sums return to memory: a panel's share (64 KB at 512-bit) stays in the
+/// second-level cache while all rows use it.
 @inline(__always) var linearBlockWords: Int { 512 }
 
 @inline(__always) func linearProduct(
@@ -48,20 +48,20 @@ import CShims
 }
 
 @inline(never) func linearF32(
-  _ x: UnsafeRawPointer, _ xs: Int, _ rows: Int, _ w: UnsafeRawPointer, _ panels: Int, _ words: Int, _ y: UnsafeMutableRawPointer,
-  _ ys: Int
+  _ x: UnsafeRawPointer, _ xs: Int, _ rows: Int, _ w: UnsafeRawPointer, _ panels: Int, _ words: Int,
+  _ y: UnsafeMutableRawPointer, _ ys: Int
 ) {
   linearProduct(0, x, xs, rows, w, panels, words, y, ys)
 }
 @inline(never) func linearBF16(
-  _ x: UnsafeRawPointer, _ xs: Int, _ rows: Int, _ w: UnsafeRawPointer, _ panels: Int, _ words: Int, _ y: UnsafeMutableRawPointer,
-  _ ys: Int
+  _ x: UnsafeRawPointer, _ xs: Int, _ rows: Int, _ w: UnsafeRawPointer, _ panels: Int, _ words: Int,
+  _ y: UnsafeMutableRawPointer, _ ys: Int
 ) {
   linearProduct(1, x, xs, rows, w, panels, words, y, ys)
 }
 @inline(never) func linearI8(
-  _ x: UnsafeRawPointer, _ xs: Int, _ rows: Int, _ w: UnsafeRawPointer, _ panels: Int, _ words: Int, _ y: UnsafeMutableRawPointer,
-  _ ys: Int
+  _ x: UnsafeRawPointer, _ xs: Int, _ rows: Int, _ w: UnsafeRawPointer, _ panels: Int, _ words: Int,
+  _ y: UnsafeMutableRawPointer, _ ys: Int
 ) {
   linearProduct(2, x, xs, rows, w, panels, words, y, ys)
 }

@@ -119,7 +119,9 @@ import CShims
 }
 
 #if ISA_V4X
-@inline(__always) private func storeLevels(_ to: UnsafeMutableRawPointer, _ i: Int, _ level: SIMD16<Int32>) { tl_store_i8(to + i, level) }
+@inline(__always) private func storeLevels(_ to: UnsafeMutableRawPointer, _ i: Int, _ level: SIMD16<Int32>) {
+  tl_store_i8(to + i, level)
+}
 @inline(__always) private func storeLevel(_ to: UnsafeMutableRawPointer, _ i: Int, _ level: Int32) {
   to.storeBytes(of: Int8(truncatingIfNeeded: level), toByteOffset: i, as: Int8.self)
 }

@@ -22,9 +22,9 @@ import CShims
 @inline(__always) var linearVectors: Int { 1 }
 #endif
 
-/// Y[row][lane] (+)= sum over word of X[row][word] * W[word][lane] for the first `rows` rows and one panel of W. `kind` and
-/// `rows` are literals at every call, so what a smaller tile does not use folds away. Rows of x are read in place: three share a
-/// pointer, which leaves registers for the others.
+/// Y[row][lane] (+)= sum over word of X[row][word] * W[word][lane] for the first `rows` rows and one panel of W. `kind`
+/// and `rows` are literals at every call, so what a smaller tile does not use folds away. Rows of x are read in place:
+/// three share a pointer, which leaves registers for the others.
 @inline(__always) func linearTile(
   _ kind: Int, _ rows: Int, _ x: UnsafeRawPointer, _ stride: Int, _ w: UnsafeRawPointer, _ words: Int,
   _ y: UnsafeMutableRawPointer, _ yStride: Int, adding: Bool

@@ -49,15 +49,17 @@ typedef struct tk_linear {
                            ptrdiff_t panels, ptrdiff_t words, void *_Nonnull y, ptrdiff_t y_stride);
 
   /// Rows of W [inputs] f32, one per output of the panel (NULL: zeros), to a panel.
-  void (*_Nonnull pack_f32)(const float *_Nullable const *_Nonnull rows, ptrdiff_t inputs, ptrdiff_t words, void *_Nonnull panel);
-  void (*_Nonnull pack_bf16)(const float *_Nullable const *_Nonnull rows, ptrdiff_t inputs, ptrdiff_t words, void *_Nonnull panel);
+  void (*_Nonnull pack_f32)(const float *_Nullable const *_Nonnull rows, ptrdiff_t inputs, ptrdiff_t words,
+                            void *_Nonnull panel);
+  void (*_Nonnull pack_bf16)(const float *_Nullable const *_Nonnull rows, ptrdiff_t inputs, ptrdiff_t words,
+                             void *_Nonnull panel);
   /// int8 = round(w / scale[output]); a scale of 0 gives zeros.
   void (*_Nonnull pack_i8)(const float *_Nullable const *_Nonnull rows, const float *_Nonnull scale, ptrdiff_t inputs,
                            ptrdiff_t words, void *_Nonnull panel);
 
   /// Sums y [rows][columns] to f32 in place, or to bf16 rows at `to`. `columns` is a multiple of `panel`; strides in bytes.
-  void (*_Nonnull finish)(void *_Nonnull y, ptrdiff_t y_stride, ptrdiff_t rows, ptrdiff_t columns, const tk_finish *_Nonnull how,
-                          uint16_t *_Nullable to, ptrdiff_t to_stride);
+  void (*_Nonnull finish)(void *_Nonnull y, ptrdiff_t y_stride, ptrdiff_t rows, ptrdiff_t columns,
+                          const tk_finish *_Nonnull how, uint16_t *_Nullable to, ptrdiff_t to_stride);
 
   /// Layer normalisation of n numbers: to = (x - mean) / sqrt(variance + epsilon) * weight + bias, then zeros up to `padded`.
   /// Returns the bits of the largest |to|. `to` may be x.
@@ -68,8 +70,8 @@ typedef struct tk_linear {
   uint32_t (*_Nonnull largest)(const float *_Nonnull x, ptrdiff_t n);
   /// x to int8 inputs of `gemm_i8` in [-127, 127], scale (returned) = largest / 127, zeros up to `padded` elements. *offset is
   /// what `gemm_i8` adds to each sum of the row. A row that is not finite becomes zeros and its scale NaN. `padded` is a multiple of 16.
-  float (*_Nonnull quantise_row)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t padded, uint32_t largest, void *_Nonnull to,
-                                 int32_t *_Nonnull offset);
+  float (*_Nonnull quantise_row)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t padded, uint32_t largest,
+                                 void *_Nonnull to, int32_t *_Nonnull offset);
   /// x to bf16 inputs of `gemm_bf16`, to nearest even, zeros up to `padded`.
   void (*_Nonnull round_row)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t padded, uint16_t *_Nonnull to);
 } tk_linear;

@@ -3,8 +3,8 @@ import TamisCore
 
 /// The weights of y = x Wᵀ + b in panels for one precision, and the product.
 ///
-/// Outputs are padded with zero rows to whole panels and inputs with zeros to whole steps, so neither the kernels nor the layers
-/// between them have edges: rows of x and y have room for the padding, and the padding is zero.
+/// Outputs are padded with zero rows to whole panels and inputs with zeros to whole steps, so neither the kernels nor the
+/// layers between them have edges: rows of x and y have room for the padding, and the padding is zero.
 final class PackedLinear {
   let outputs: Int
   /// outputs, rounded up to whole panels.
