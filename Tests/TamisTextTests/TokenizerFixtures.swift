@@ -9,7 +9,7 @@ func golden(_ name: String, _ here: String = #filePath) -> String {
 
 func goldenCases(_ name: String) throws -> [JSON] {
   let file = try MappedFile(path: golden("\(name).golden.json"))
-  return try #require(try JSON(file.bytes)["cases"]?.array)
+  return try #require(try withExtendedLifetime(file) { try JSON(file.bytes) }["cases"]?.array)
 }
 
 func integers(_ json: JSON?) -> [Int32] { (json?.array ?? []).compactMap { $0.integer.map { Int32($0) } } }

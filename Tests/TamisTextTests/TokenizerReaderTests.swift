@@ -126,7 +126,8 @@ import Testing
   }
 
   @Test func damagedSentencePieceModels() throws {
-    let whole = Array(try MappedFile(path: golden("sp_unigram.model")).bytes)
+    let file = try MappedFile(path: golden("sp_unigram.model"))
+    let whole = withExtendedLifetime(file) { Array(file.bytes) }
     var random = SplitMix(seed: 4)
     var read = 0
     for _ in 0..<400 {
