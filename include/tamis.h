@@ -12,6 +12,9 @@
  *   encoder.h     BERT, XLM-RoBERTa and ELECTRA encoders
  *   tokenizer.h   text to token ids and back, with byte offsets
  *   compression.h shorter prompts: words kept or dropped by an encoder's probabilities
+ *   text_scores.h prompts shortened by scores the host has: Selective Context, SpecPC
+ *   clusters.h    few documents for many: k-means, representatives (CRAG)
+ *   annotation.h  word labels from pairs of a text and its compression (LLMLingua-2)
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -25,5 +28,8 @@
 #include "tamis/encoder.h"
 #include "tamis/tokenizer.h"
 #include "tamis/compression.h"
+#include "tamis/text_scores.h"
+#include "tamis/clusters.h"
+#include "tamis/annotation.h"
 
 #endif /* TAMIS_H */

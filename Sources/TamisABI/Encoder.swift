@@ -98,7 +98,8 @@ private func precision(_ value: tamis_precision) throws(TamisError) -> LinearPre
       "form is \(form); expected TAMIS_CLASS_LOGITS or TAMIS_CLASS_PROBABILITIES")
     let labels = encoder.config.labels.count
     guard labels > 0 else {
-      throw TamisError(.unsupported, "encoder is a model without a token classification head; expected one with classifier.weight")
+      throw TamisError(
+        .unsupported, "encoder is a model without a token classification head; expected one with classifier.weight")
     }
     let out = try batch.output(out, rows: batch.tokens.ids.count, width: labels, "tokens, labels")
     try encoder.classify(

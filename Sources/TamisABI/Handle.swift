@@ -44,6 +44,7 @@ enum HandleKind: UInt64 {
   case decoder = 0x5245_444f_4345_4454  // "TDECODER"
   case compressor = 0x5345_5250_4d4f_4354  // "TCOMPRES"
   case compression = 0x5245_5452_4f48_5354  // "TSHORTER"
+  case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
 }
 
 @inline(__always)
@@ -69,4 +70,9 @@ func weights(_ pointer: OpaquePointer?) throws(TamisError) -> SafeTensors {
 @inline(__always)
 func encoder(_ pointer: OpaquePointer?) throws(TamisError) -> TextEncoder {
   try Handle<TextEncoder>.object(pointer, .encoder, "encoder")
+}
+
+@inline(__always)
+func specpc(_ pointer: OpaquePointer?) throws(TamisError) -> SpecPC {
+  try Handle<SpecPC>.object(pointer, .specpc, "specpc")
 }

@@ -42,7 +42,8 @@ struct RaggedArgument {
       out.view.shape[0] == rows && out.view.shape[1] == width,
       "out is \(out.view.dims); expected [\(rows), \(width)]: \(meaning)")
     try require(
-      out.view.stride[0] == width || rows == 1, "out->stride[0] is \(out.view.stride[0]); expected \(width): rows one after another")
+      out.view.stride[0] == width || rows == 1,
+      "out->stride[0] is \(out.view.stride[0]); expected \(width): rows one after another")
     for (name, bytes) in memory {
       try require(!out.bytes.overlaps(bytes), "out overlaps \(name); expected separate memory")
     }
@@ -50,7 +51,8 @@ struct RaggedArgument {
   }
 }
 
-private func list<T>(_ pointer: UnsafePointer<T>?, _ n: Int, _ name: StaticString) throws(TamisError) -> UnsafeBufferPointer<T> {
+private func list<T>(_ pointer: UnsafePointer<T>?, _ n: Int, _ name: StaticString) throws(TamisError) -> UnsafeBufferPointer<T>
+{
   let pointer = try need(pointer, name)
   try requireExtent(pointer, n, name)
   return UnsafeBufferPointer(start: pointer, count: n)

@@ -289,3 +289,46 @@ def test_added_rows(tmp_path):
     compare(encoder.classify([ids]), model, [ids])
     with pytest.raises(tamis.InvalidArgumentError, match="312"):
         encoder.classify([[312]])
+
+
+TEXTS = ["the cat sat on the mat", "a dog", "", "mats and cats and dogs and mats sat on the cat and a dog and a mat on a mat", "unknown zebra"]
+
+
+@pytest.mark.parametrize("mode", ["mean", "cls", "max"])
+@torch.no_grad()
+def test_a_sentence_embedder(mode, tmp_path):
+    """Texts through a folder as sentence-transformers writes it: tokenizer, cut at max_seq_length, pooling, length 1."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = "the cat sat on mat a dog and ##s un ##known".split()
+    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
+    fast.save_pretrained(tmp_path)
+    model = build("bert-headless")
+    model.save_pretrained(tmp_path)
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+    (tmp_path / "modules.json").write_text(json.dumps(
+        [{"idx": i, "name": str(i), "path": p, "type": f"sentence_transformers.models.{t}"} for i, (t, p) in enumerate(modules)]))
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12, "do_lower_case": False}))
+    (tmp_path / "1_Pooling").mkdir()
+    name = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}[mode]
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(
+        {"word_embedding_dimension": 64} | {f"pooling_mode_{n}": n == name for n in ("cls_token", "mean_tokens", "max_tokens")}))
+
+    encoder = tamis.Encoder(tmp_path)
+    assert (encoder.info.pooling, encoder.info.normalise, encoder.info.embed_tokens) == (mode, True, 12)
+    inputs = fast(TEXTS, padding=True, truncation=True, max_length=12, return_tensors="pt")
+    states = model(inputs.input_ids, attention_mask=inputs.attention_mask).last_hidden_state
+    mask = inputs.attention_mask[..., None]
+    pooled = {
+        "mean": (states * mask).sum(1) / mask.sum(1), "cls": states[:, 0],
+        "max": states.masked_fill(mask == 0, -torch.inf).amax(1),
+    }[mode]
+    exact = torch.nn.functional.normalize(pooled).numpy()
+    assert np.abs(encoder.embed(TEXTS) - exact).max() < 1e-5

@@ -33,6 +33,7 @@
 
 #include "core.h"
 #include "encoder.h"
+#include "span.h"
 #include "tokenizer.h"
 
 #ifdef __cplusplus
@@ -200,9 +201,6 @@ tamis_status tamis_compression_get_context(const tamis_compression *compression,
  * *text stays valid until the compression is destroyed, and is followed by a NUL. Errors: INVALID_ARGUMENT. Thread: any. */
 tamis_status tamis_compression_text(const tamis_compression *compression, int64_t i, const char **text, size_t *length);
 
-typedef struct tamis_span {
-  int64_t start, end;        /* bytes [start, end) */
-} tamis_span;
 
 /* Native: the runs of text i that were kept, ascending and apart, white space they keep included. Compat: none.
  * *spans stays valid until the compression is destroyed. Errors: INVALID_ARGUMENT. Thread: any. */
@@ -212,7 +210,8 @@ tamis_status tamis_compression_spans(const tamis_compression *compression, int64
 #define TAMIS_WORD_FORCED 2  /* by a forced token, a digit or a protected region */
 
 typedef struct tamis_word {
-  int64_t start, end;        /* native: bytes of text i; compat: bytes of tamis_compression_word_text */
+  int64_t start;             /* native: bytes [start, end) of text i; compat: of tamis_compression_word_text */
+  int64_t end;
   float probability;         /* NaN when the encoder did not run over it */
   int32_t tokens;            /* counted tokens; its weight */
   uint32_t flags;            /* TAMIS_WORD_ bits */

@@ -4,8 +4,9 @@
  *   config.json      model_type bert, roberta, xlm-roberta, camembert or electra; absolute positions, no decoder, no
  *                    cross-attention. Anything else that would change the forward pass is refused by name.
  *   weights          the first of these that exists: model.safetensors, model.safetensors.index.json (shards),
- *                    pytorch_model.bin, pytorch_model.bin.index.json. f32, f16, bf16 (f64 in .bin); or this library's int8: X.weight I8
- *                    [out, in] with X.weight_scale F32 [out]. Names with or without the prefix bert., roberta. or electra.
+ *                    pytorch_model.bin, pytorch_model.bin.index.json. f32, f16, bf16 (f64 in .bin); or this library's int8:
+ *                    X.weight I8 [out, in] with X.weight_scale F32 [out]. Names with or without the prefix bert., roberta. or
+ *                    electra.
  *   modules.json     of a sentence-transformers folder, if there: where the encoder lies, and how it pools.
  * A .bin file is a pickle. It is read by an interpreter that knows tensors, dictionaries and numbers and nothing else: a file
  * that names any other object is refused, with that name, and nothing in it is ever executed.
@@ -14,8 +15,8 @@
  *   x = LN(word + position + type);  x = W x + b where the embedding is narrower than the hidden state (ELECTRA)
  *   x = LN(x + Wo attention(x) + bo);  x = LN(x + W2 act(W1 x + b1) + b2)                              for every layer
  *   logits = Wc x + bc
- * Positions are 0, 1, 2, .. (BERT, ELECTRA), or padding_id + 1 + the number of earlier ids that are not the padding id (RoBERTa).
- * Special tokens are the caller's: nothing is added. The result of a sequence does not depend on the others in the batch (same
+ * Positions are 0, 1, 2, .. (BERT, ELECTRA), or padding_id + 1 + the number of earlier ids that are not the padding id
+ * (RoBERTa). Special tokens are the caller's: nothing is added. The result of a sequence does not depend on the others in the batch (same
  * bits), nor on the number of threads. LayerNorm, softmax, GELU, sums and the head are f32 in every precision.
  */
 #ifndef TAMIS_ENCODER_H
@@ -32,7 +33,7 @@ typedef int32_t tamis_precision;
 #define TAMIS_PRECISION_STORED (-1) /* int8 files: I8; bf16 files: BF16; all others: F32 */
 #define TAMIS_PRECISION_F32 0
 #define TAMIS_PRECISION_BF16 1      /* weights and inputs rounded to bf16, sums in f32 */
-#define TAMIS_PRECISION_I8 2        /* weights int8 with a scale per output, inputs int8 with a scale per row found as they come */
+#define TAMIS_PRECISION_I8 2        /* weights int8, a scale per output; inputs int8, a scale per row found as they come */
 
 typedef struct tamis_encoder_options {
   uint32_t struct_size;

@@ -129,7 +129,7 @@ static inline uint8_t ts_grapheme(uint32_t c) {
 }
 
 extern const uint8_t ts_script_index[8704];
-extern const uint8_t ts_script_block[31744];
+extern const uint8_t ts_script_block[31872];
 // Script: 0 Unknown, else 1 + index of its name in ts_script_names.
 static inline uint8_t ts_script(uint32_t c) {
   return ts_script_block[((uint32_t)ts_script_index[c >> 7] << 7) + (c & 127)];

@@ -1,7 +1,8 @@
 import TamisCore
 
-/// Word embeddings with rows appended for tokens the file does not know: each is the mean of the file's rows, computed in f64 and
-/// rounded to the file's dtype. (LLMLingua-2 adds placeholder tokens; what an untrained row holds is otherwise left to chance.)
+/// Word embeddings with rows appended for tokens the file does not know: each is the mean of the file's rows, computed in f64
+/// and rounded to the file's dtype. (LLMLingua-2 adds placeholder tokens; what an untrained row holds is otherwise left to
+/// chance.)
 final class AddedRows {
   private(set) var view: TensorView
   private let memory: UnsafeMutableRawPointer

@@ -38,8 +38,8 @@ public struct EncoderConfig: Sendable, Equatable {
   /// Largest count accepted from a file: products of two stay far below Int.max.
   static let countLimit: Int64 = 1 << 28
 
-  /// - Throws: `format` for a field that is missing or nonsense; `unsupported`, with its name, for a model or option that changes
-  ///   the forward pass in a way this library does not know.
+  /// - Throws: `format` for a field that is missing or nonsense; `unsupported`, with its name, for a model or option that
+  ///   changes the forward pass in a way this library does not know.
   public init(json: JSON, path: String) throws(TamisError) {
     guard json.object != nil else { throw TamisError(.format, "path: \(path) is no JSON object") }
     let reader = ConfigReader(json: json, path: path)

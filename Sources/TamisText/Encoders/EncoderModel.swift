@@ -46,7 +46,9 @@ final class EncoderModel {
     var sum = elements(w.word) + elements(w.position) + elements(w.type) + norm(w.embeddingNorm)
     sum += w.projection.map(linear) ?? 0
     for layer in w.layers {
-      for l in [layer.query, layer.key, layer.value, layer.attentionOutput, layer.intermediate, layer.output] { sum += linear(l) }
+      for l in [layer.query, layer.key, layer.value, layer.attentionOutput, layer.intermediate, layer.output] {
+        sum += linear(l)
+      }
       sum += norm(layer.attentionNorm) + norm(layer.outputNorm)
     }
     return sum

@@ -58,7 +58,8 @@ struct EncoderTensors {
       view.scale = scale.data.assumingMemoryBound(to: Float.self)
       view.scaleStride[0] = 1
     } else if !view.dtype.isFloat {
-      throw TamisError(.unsupported, "path: \(path): \"\(name)\" is \(view.dtype.name); expected f32, f16, bf16, or i8 with scales")
+      throw TamisError(
+        .unsupported, "path: \(path): \"\(name)\" is \(view.dtype.name); expected f32, f16, bf16, or i8 with scales")
     }
     return view
   }
@@ -109,7 +110,8 @@ struct EncoderTensors {
         output: try linear("discriminator_predictions.dense_prediction", 1, config.hidden), activation: config.activation,
         labels: ["replaced"])
     }
-    guard architecture.hasSuffix("ForTokenClassification") || (architecture.isEmpty && source.shape(of: "classifier.weight") != nil)
+    guard
+      architecture.hasSuffix("ForTokenClassification") || (architecture.isEmpty && source.shape(of: "classifier.weight") != nil)
     else { return nil }
     guard let shape = source.shape(of: "classifier.weight") else { throw missing("classifier.weight") }
     guard shape.count == 2, shape[0] > 0, shape[0] <= 1 << 16 else {

@@ -43,6 +43,7 @@ enum ModelFolder {
     }
     throw TamisError(
       .notFound,
-      "path: \(folder) has no model.safetensors, model.safetensors.index.json, pytorch_model.bin or pytorch_model.bin.index.json")
+      "path: \(folder) has no model.safetensors or pytorch_model.bin, nor the .index.json of their shards"
+    )
   }
 }

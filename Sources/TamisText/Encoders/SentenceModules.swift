@@ -15,7 +15,9 @@ struct SentenceModules {
     self.folder = folder
     let path = folder + "/modules.json"
     guard ModelFolder.exists(path) else { return }
-    guard let modules = try ModelFolder.json(path).array else { throw TamisError(.format, "path: \(path) is no list of modules") }
+    guard let modules = try ModelFolder.json(path).array else {
+      throw TamisError(.format, "path: \(path) is no list of modules")
+    }
     for module in modules {
       guard let type = module["type"]?.string, let name = module["path"]?.string, name.isEmpty || ModelFolder.isPlainName(name)
       else { throw TamisError(.format, "path: \(path): \(module.text) has no type, or no path inside the folder") }

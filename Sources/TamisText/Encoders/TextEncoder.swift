@@ -22,7 +22,7 @@ public final class TextEncoder: @unchecked Sendable {
   private let head: ClassificationHead?
 
   /// Tokens given to the device at once, at most (a single sequence may be longer).
-  static let piece = 8192
+  private let piece: Int
 
   /// - Parameters:
   ///   - path: a folder with config.json and model.safetensors, its shards, or pytorch_model.bin.
@@ -43,7 +43,8 @@ public final class TextEncoder: @unchecked Sendable {
   }
 
   /// The views of `model` may go once the program is made.
-  init(model: EncoderModel, program: any EncoderProgram, context: Context) {
+  init(model: EncoderModel, program: any EncoderProgram, context: Context, piece: Int = 8192) {
+    self.piece = piece
     config = model.config
     precision = program.precision
     pooling = model.modules.pooling
@@ -71,7 +72,8 @@ public final class TextEncoder: @unchecked Sendable {
     progress: Progress? = nil
   ) throws(TamisError) {
     guard let head else {
-      throw TamisError(.unsupported, "encoder is a model without a token classification head; expected one with classifier.weight")
+      throw TamisError(
+        .unsupported, "encoder is a model without a token classification head; expected one with classifier.weight")
     }
     let labels = head.labels.count
     try forward(tokens, types, progress) { piece, place, n throws(TamisError) in
@@ -117,14 +119,15 @@ public final class TextEncoder: @unchecked Sendable {
     var first = 0
     while first < tokens.sequences {
       var last = first + 1
-      while last < tokens.sequences, tokens.starts[last + 1] - tokens.starts[first] <= Self.piece { last += 1 }
+      while last < tokens.sequences, tokens.starts[last + 1] - tokens.starts[first] <= piece { last += 1 }
       let range = tokens.starts[first]..<tokens.starts[last]
       if states.count < range.count * config.hidden { states = [Float](repeating: 0, count: range.count * config.hidden) }
       try run(tokens, first..<last, types, into: &states, progress: progress.map { Self.part(range, of: total, $0) })
       let place = Place(token: range.lowerBound, sequences: first..<last)
       try states.withUnsafeBufferPointer { states throws(TamisError) in
         // An empty piece has no states; its sequences still want their zeros.
-        try withUnsafePointer(to: Float(0)) { none throws(TamisError) in try use(states.baseAddress ?? none, place, range.count) }
+        try withUnsafePointer(to: Float(0)) { none throws(TamisError) in try use(states.baseAddress ?? none, place, range.count)
+        }
       }
       first = last
     }
@@ -156,7 +159,8 @@ public final class TextEncoder: @unchecked Sendable {
     { progress((Double(range.lowerBound) + $0 * Double(range.count)) / Double(total)) }
   }
 
-  /// 0, 1, 2, .. of each sequence; RoBERTa counts from the padding id's row on, over the ids that are no padding, which stay on it.
+  /// 0, 1, 2, .. of each sequence; RoBERTa counts from the padding id's row on, over the ids that are no padding, which stay on
+  /// it.
   private func positions(of tokens: RaggedTokens) -> [Int32] {
     var positions = [Int32](repeating: 0, count: tokens.ids.count)
     for s in 0..<tokens.sequences {

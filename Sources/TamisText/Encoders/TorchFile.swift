@@ -1,7 +1,7 @@
 import TamisCore
 
-/// A file of `torch.save`: a dictionary of tensors. The zip form of PyTorch 1.6 and later, and the older one of pickles followed
-/// by raw storages. Tensors are views of the mapped file where it holds them row-major and aligned; others are copied.
+/// A file of `torch.save`: a dictionary of tensors. The zip form of PyTorch 1.6 and later, and the older one of pickles
+/// followed by raw storages. Tensors are views of the mapped file where it holds them row-major and aligned; others are copied.
 final class TorchFile: WeightSource {
   /// The pickle of 10000 tensors has about 3 MB.
   static let maxPickleBytes = 64 << 20
@@ -14,8 +14,8 @@ final class TorchFile: WeightSource {
   private var places: [UnsafeRawBufferPointer?] = []
   private var copies: [UnsafeMutableRawPointer] = []
 
-  /// - Throws: `notFound`, `io`; `format` for what is no such file, or names anything but tensors; `unsupported` for a big-endian
-  ///   file or compressed entries.
+  /// - Throws: `notFound`, `io`; `format` for what is no such file, or names anything but tensors; `unsupported` for a
+  ///   big-endian file or compressed entries.
   init(path: String) throws(TamisError) {
     file = try MappedFile(path: path)
     self.path = path
@@ -24,7 +24,8 @@ final class TorchFile: WeightSource {
     } else if file.bytes.starts(with: Self.legacyHead) {
       try readLegacy()
     } else {
-      throw TamisError(.format, "path: \(path) is no file of torch.save: neither a zip file nor one that begins with its magic number")
+      throw TamisError(
+        .format, "path: \(path) is no file of torch.save: neither a zip file nor one that begins with its magic number")
     }
   }
 
@@ -37,10 +38,13 @@ final class TorchFile: WeightSource {
   private func readZip() throws(TamisError) {
     let archive = try ZipArchive(file, path: path)
     let pickles = archive.entries.keys.filter { $0 == "data.pkl" || $0.hasSuffix("/data.pkl") }
-    guard let name = pickles.first, pickles.count == 1 else { throw broken("it has \(pickles.count) entries data.pkl; expected one") }
+    guard let name = pickles.first, pickles.count == 1 else {
+      throw broken("it has \(pickles.count) entries data.pkl; expected one")
+    }
     let root = String(name.dropLast("data.pkl".utf8.count))
     if let order = try archive.bytes(root + "byteorder"), !order.elementsEqual("little".utf8) {
-      throw TamisError(.unsupported, "path: \(path): byteorder is \"\(String(decoding: order.prefix(16), as: UTF8.self))\"; expected little")
+      throw TamisError(
+        .unsupported, "path: \(path): byteorder is \"\(String(decoding: order.prefix(16), as: UTF8.self))\"; expected little")
     }
     guard let pickle = try archive.bytes(name, checked: true), pickle.count <= Self.maxPickleBytes else {
       throw broken("its data.pkl is too large; expected at most \(Self.maxPickleBytes) bytes")
@@ -63,8 +67,8 @@ final class TorchFile: WeightSource {
     0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e,
   ]
 
-  /// Pickles of: magic number, version, facts of the machine, the dictionary, the keys of the storages; then each storage in that
-  /// order as a count of 8 bytes and its elements.
+  /// Pickles of: magic number, version, facts of the machine, the dictionary, the keys of the storages; then each storage in
+  /// that order as a count of 8 bytes and its elements.
   private func readLegacy() throws(TamisError) {
     let bytes = file.bytes
     var unpickler = Unpickler(bytes, path: path)
@@ -126,7 +130,8 @@ final class TorchFile: WeightSource {
       throw broken("the storage of \"\(name)\" is missing or cut off; expected \(storage.count) elements")
     }
     guard let dtype = storage.element.readAs else {
-      throw TamisError(.unsupported, "\"\(name)\" is a \(storage.element.rawValue); expected float, half, bfloat16, double, int or char")
+      throw TamisError(
+        .unsupported, "\"\(name)\" is a \(storage.element.rawValue); expected float, half, bfloat16, double, int or char")
     }
     guard tensor.shape.count <= TensorView.maxDims else {
       throw TamisError(.unsupported, "\"\(name)\" has \(tensor.shape.count) dimensions; expected at most \(TensorView.maxDims)")

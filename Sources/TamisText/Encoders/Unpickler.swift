@@ -1,8 +1,8 @@
 import TamisCore
 
-/// Reads pickles of tensors (Python's pickle protocol 2 to 5, PEP 307, 3154, 574) by interpreting their opcodes over plain values.
-/// Nothing is imported or called: a name outside `PickleGlobal`, or an opcode that would make another object, is an error that
-/// says so. Work and memory are proportional to the number of opcodes.
+/// Reads pickles of tensors (Python's pickle protocol 2 to 5, PEP 307, 3154, 574) by interpreting their opcodes over plain
+/// values. Nothing is imported or called: a name outside `PickleGlobal`, or an opcode that would make another object, is an
+/// error that says so. Work and memory are proportional to the number of opcodes.
 struct Unpickler {
   let bytes: UnsafeRawBufferPointer
   private let path: String
@@ -188,7 +188,8 @@ struct Unpickler {
   private mutating func pushGlobal(module: Range<Int>, name: Range<Int>) throws(TamisError) {
     let (moduleBytes, nameBytes) = (bytes[module], bytes[name])
     guard let global = PickleGlobal(module: .init(rebasing: moduleBytes), name: .init(rebasing: nameBytes)) else {
-      let full = String(decoding: moduleBytes.prefix(80), as: UTF8.self) + "." + String(decoding: nameBytes.prefix(80), as: UTF8.self)
+      let full =
+        String(decoding: moduleBytes.prefix(80), as: UTF8.self) + "." + String(decoding: nameBytes.prefix(80), as: UTF8.self)
       throw broken("it names \(Self.printable(full)); only tensors are read, and nothing is executed")
     }
     stack.append(.global(global))
@@ -216,7 +217,9 @@ struct Unpickler {
   }
 
   private mutating func reduce(_ callee: PickleValue, _ arguments: PickleValue) throws(TamisError) {
-    guard case .global(let global) = callee, let arguments = tuple(arguments) else { throw broken("it calls what is no function") }
+    guard case .global(let global) = callee, let arguments = tuple(arguments) else {
+      throw broken("it calls what is no function")
+    }
     switch global {
     case .orderedDictionary:
       guard arguments.isEmpty else { throw broken("an OrderedDict with arguments") }

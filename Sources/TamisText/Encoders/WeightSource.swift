@@ -29,7 +29,8 @@ final class ShardedWeights: WeightSource {
     for member in map {
       guard let file = member.value.string, ModelFolder.isPlainName(file) else {
         throw TamisError(
-          .format, "path: \(path): weight_map.\(member.name) is \(member.value.text); expected the name of a file in this folder")
+          .format,
+          "path: \(path): weight_map.\(member.name) is \(member.value.text); expected the name of a file in this folder")
       }
       if shards[file] == nil { shards[file] = try open(folder + "/" + file) }
       places[member.name] = file

@@ -83,7 +83,8 @@ struct ZipArchive {
     }
     at = extraEnd + Int(commentLength)
     var wide = Zip64Field(reader, extraStart..<extraEnd)
-    guard let size = size32 == .max ? wide.next() : UInt64(size32), let packed = packed32 == .max ? wide.next() : UInt64(packed32),
+    guard let size = size32 == .max ? wide.next() : UInt64(size32),
+      let packed = packed32 == .max ? wide.next() : UInt64(packed32),
       let local = local32 == .max ? wide.next() : UInt64(local32)
     else { throw broken("the zip64 sizes of \"\(name)\" are missing") }
     if method == 0 && size != packed { throw broken("\"\(name)\" is stored, but its two sizes differ") }
@@ -100,13 +101,13 @@ struct ZipArchive {
   }
 
   /// Bytes of an entry; nil where there is none.
-  /// - Throws: `unsupported` for an entry that is compressed or encrypted; `format` when `checked` and the checksum does not fit.
+  /// - Throws: `unsupported` for an entry that is compressed or encrypted; `format` when `checked` and the checksum does
+  ///   not fit.
   func bytes(_ name: String, checked: Bool = false) throws(TamisError) -> UnsafeRawBufferPointer? {
     guard let entry = entries[name] else { return nil }
     guard entry.method == 0, !entry.encrypted else {
-      throw TamisError(
-        .unsupported,
-        "path: \(path): \"\(name)\" is \(entry.encrypted ? "encrypted" : "compressed by method \(entry.method)"); expected it stored")
+      let how = entry.encrypted ? "encrypted" : "compressed by method \(entry.method)"
+      throw TamisError(.unsupported, "path: \(path): \"\(name)\" is \(how); expected it stored")
     }
     let bytes = UnsafeRawBufferPointer(rebasing: file.bytes[entry.range])
     if checked, CRC32.of(bytes) != entry.crc { throw Self.broken(path, "the checksum of \"\(name)\" does not fit") }

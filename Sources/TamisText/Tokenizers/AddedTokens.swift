@@ -22,6 +22,8 @@ struct AddedToken: Sendable, Equatable {
 struct AddedTokens: Sendable {
   private(set) var tokens: [AddedToken] = []
   private var byId: [Int32: Int] = [:]
+  /// Normalised forms, for decoding: what the decoders know how to undo.
+  private var normalizedForms: [Int32: [UInt8]] = [:]
   private var byContent: [[UInt8]: Int32] = [:]
   let raw: Matcher?
   let normalized: Matcher?
@@ -41,6 +43,7 @@ struct AddedTokens: Sendable {
       var text = AlignedText(bytes: token.content)
       try normalizer?.apply(&text)
       normalized.append((text.bytes, index))
+      if text.bytes != token.content { normalizedForms[token.id] = text.bytes }
     }
     self.raw = Matcher(raw, tokens)
     self.normalized = Matcher(normalized, tokens)
@@ -48,6 +51,8 @@ struct AddedTokens: Sendable {
 
   func id(_ content: [UInt8]) -> Int32? { byContent[content] }
   func token(_ id: Int32) -> AddedToken? { byId[id].map { tokens[$0] } }
+
+  func decoded(_ id: Int32) -> [UInt8]? { normalizedForms[id] ?? token(id)?.content }
 
   /// A found token, or the text between two.
   struct Match {

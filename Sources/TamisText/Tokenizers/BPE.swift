@@ -26,8 +26,6 @@ final class BPE: TokenModel, @unchecked Sendable {
   private let hasAllBytes: Bool
   /// Id of each scalar of the basic plane that is a piece; -1: none.
   private let scalarIds: [Int32]
-  /// Raw bytes of the pieces of a byte-level vocabulary, for `ignoreMerges`.
-  private let rawPieces: Vocabulary?
   private let decorates: Bool
 
   /// `merges` is filled already.
@@ -60,18 +58,6 @@ final class BPE: TokenModel, @unchecked Sendable {
     byteIds = bytes
     scalarIds = scalars
     hasAllBytes = !bytes.contains(-1)
-    guard options.byteLevel, options.ignoreMerges else {
-      rawPieces = nil
-      return
-    }
-    let raw = Vocabulary(expecting: vocabulary.count)
-    var decoded: [UInt8] = []
-    for id in 0..<vocabulary.size {
-      decoded.removeAll(keepingCapacity: true)
-      guard vocabulary.withPiece(id, { ByteAlphabet.decode($0, into: &decoded) }) == true, !decoded.isEmpty else { continue }
-      try raw.add(id, decoded)
-    }
-    rawPieces = raw
   }
 
   func tokenize(
@@ -95,7 +81,7 @@ final class BPE: TokenModel, @unchecked Sendable {
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) {
     let first = tokens.count
-    if options.ignoreMerges, let id = (rawPieces ?? vocabulary).id(text + start, end - start) {
+    if options.ignoreMerges, end - start <= vocabulary.longest, let id = whole(text, start, end) {
       tokens.append(id, start, end)
       scratch.cache.store(text, start, end, readable: readable, from: first, in: tokens)
       return
@@ -107,6 +93,20 @@ final class BPE: TokenModel, @unchecked Sendable {
     }
     merge(text, start, end, into: tokens, scratch.merge)
     scratch.cache.store(text, start, end, readable: readable, from: first, in: tokens)
+  }
+
+  /// The id of a pre-token that is a piece.
+  private func whole(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int) -> Int32? {
+    let n = end - start
+    if !options.byteLevel { return vocabulary.id(text + start, n) }
+    return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 2 * n) { printed in
+      var length = 0
+      for i in start..<end {
+        let scalar = ByteAlphabet.scalars[Int(text[i])]
+        length &+= UTF8Text.write(scalar, to: printed.baseAddress! + length)
+      }
+      return vocabulary.id(printed.baseAddress!, length)
+    }
   }
 
   private func spellParts(

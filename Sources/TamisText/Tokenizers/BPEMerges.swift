@@ -8,6 +8,8 @@ extension MergeTable {
     let table: MergeTable
     private var rank: UInt32 = 0
     private var whole: [UInt8] = []
+    private var symbols = [Int32](repeating: unasked, count: 0x10000)
+    private static let unasked: Int32 = -2
 
     init(_ vocabulary: Vocabulary, prefixLength: Int, expecting merges: Int) {
       self.vocabulary = vocabulary
@@ -22,8 +24,9 @@ extension MergeTable {
       }
       whole.removeAll(keepingCapacity: true)
       whole.append(contentsOf: left)
-      whole.append(contentsOf: right[prefixLength...])
-      guard let result = vocabulary.id(whole) else { throw whole.withUnsafeBufferPointer { unknown($0) } }
+      whole.append(contentsOf: UnsafeBufferPointer(rebasing: right[prefixLength...]))
+      let result = whole.withUnsafeBufferPointer { vocabulary.id($0) }
+      guard let result else { throw whole.withUnsafeBufferPointer { unknown($0) } }
       table.insert(leftId, rightId, rank: rank, result: result)
       noteCrossing(left, right)
       rank += 1
@@ -40,14 +43,20 @@ extension MergeTable {
       TamisError(.format, "merges[\(rank)]: \"\(String(decoding: piece.prefix(80), as: UTF8.self))\" is not in the vocabulary")
     }
 
-    private func noteCrossing(_ left: UnsafeBufferPointer<UInt8>, _ right: UnsafeBufferPointer<UInt8>) {
+    private mutating func noteCrossing(_ left: UnsafeBufferPointer<UInt8>, _ right: UnsafeBufferPointer<UInt8>) {
       guard prefixLength == 0, let from = left.baseAddress, let to = right.baseAddress else { return }
-      var first = left.count - 1
-      while first > 0, from[first] & 0xc0 == 0x80 { first -= 1 }
-      guard let a = vocabulary.id(from + first, left.count - first),
-        let b = vocabulary.id(to, min(UTF8Text.length(lead: to[0]), right.count))
-      else { return }
-      table.noteCrossing(a, b)
+      let last = UTF8Text.start(from, before: left.count)
+      let a = symbol(from + last, left.count - last)
+      let b = symbol(to, min(UTF8Text.length(lead: to[0]), right.count))
+      if a >= 0, b >= 0 { table.noteCrossing(a, b) }
+    }
+
+    /// Id of a scalar, remembered for those of the basic plane.
+    private mutating func symbol(_ bytes: UnsafePointer<UInt8>, _ n: Int) -> Int32 {
+      guard n <= 3 else { return vocabulary.id(bytes, n) ?? -1 }
+      let scalar = Int(UTF8Text.scalar(bytes, at: 0).value)
+      if symbols[scalar] == Self.unasked { symbols[scalar] = vocabulary.id(bytes, n) ?? -1 }
+      return symbols[scalar]
     }
   }
 

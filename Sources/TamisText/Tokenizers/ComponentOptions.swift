@@ -1,7 +1,7 @@
 import TamisCore
 
-/// The options of one component of a tokenizer.json. Each is asked for by name; one that nobody asked for is refused, because it
-/// may change the ids.
+/// The options of one component of a tokenizer.json. Each is asked for by name; one that nobody asked for is refused, because
+/// it may change the ids.
 struct ComponentOptions {
   /// "normalizer", "pre_tokenizer", ..
   let role: String

@@ -12,6 +12,8 @@ enum DecoderStep: Sendable, Equatable {
   case byteFallback
   /// The same as SentencePiece reads it: U+FFFD for each byte that is part of no character.
   case sentencePieceBytes
+  /// "▁" becomes a space. The first of a piece goes while there is no text yet: of one piece, or of every one (`all`).
+  case sentencePieceSpaces(dropsFirst: Bool, all: Bool)
   /// All pieces as one, for the decoders that follow.
   case fuse
   /// Drops up to so many of a character at a piece's start and end.
@@ -159,6 +161,12 @@ struct DecodeRun: Sendable {
       feed(cleanup ? Self.cleaned(text) : text, k + 1, &out)
     case .metaspace(let replacement, let dropsFirst):
       feed(Self.replacing(replacement, by: isFirst && dropsFirst ? [] : [0x20], in: piece), k + 1, &out)
+    case .sentencePieceSpaces(let dropsFirst, let all):
+      let space: [UInt8] = [0xe2, 0x96, 0x81]
+      let drops = dropsFirst && isFirst && piece.starts(with: space)
+      let rest = drops ? Array(piece[3...]) : piece
+      states[k].isFirst = rest.isEmpty && (all || !drops)
+      feed(Self.replacing(space, by: [0x20], in: rest), k + 1, &out)
     case .fuse: feed(piece, k + 1, &out)
     case .replace(let pattern, let content): feed(Self.replacing(pattern, by: content, in: piece), k + 1, &out)
     case .join: feed(isFirst ? piece : [0x20] + piece, k + 1, &out)

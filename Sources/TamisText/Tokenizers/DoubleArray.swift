@@ -105,7 +105,7 @@ final class DoubleArray: @unchecked Sendable {
           }
         }
         groups.append(node.high)
-        let base = place(labels)
+        let base = place(labels[...])
         if node.unit < 0 { rootBase = base } else { units[node.unit] |= UInt64(base) << 34 }
         for (i, label) in labels.enumerated() {
           open.append((base ^ Int(label), groups[i], groups[i + 1], depth + 1))
@@ -145,14 +145,16 @@ final class DoubleArray: @unchecked Sendable {
       for i in low..<high { order[i] = spare[i] }
     }
 
-    /// A base at which every label's unit is free; takes them.
-    mutating func place(_ labels: [UInt8]) -> Int {
-      var unit = Int(nextFree[0])
+    /// A base at which every label's unit is free; takes them. Looks among the newest units, where there is room, and opens a block
+    /// when it finds none: gaps further back are few and their bases mostly taken.
+    mutating func place(_ labels: ArraySlice<UInt8>) -> Int {
+      let first = Int(labels[labels.startIndex])
+      var unit = Int(previousFree[0])
       var tries = 0
-      while unit != 0, tries < 48 {
-        let base = unit ^ Int(labels[0])
-        if !baseTaken[base], labels.allSatisfy({ isFree(base ^ Int($0)) }) { return take(base, labels) }
-        unit = Int(nextFree[unit])
+      while unit != 0, tries < 64 {
+        let base = unit ^ first
+        if !baseTaken[base], fits(base, labels) { return take(base, labels) }
+        unit = Int(previousFree[unit])
         tries += 1
       }
       let block = units.count
@@ -160,9 +162,14 @@ final class DoubleArray: @unchecked Sendable {
       return take(block, labels)
     }
 
+    private func fits(_ base: Int, _ labels: ArraySlice<UInt8>) -> Bool {
+      for label in labels where !isFree(base ^ Int(label)) { return false }
+      return true
+    }
+
     func isFree(_ unit: Int) -> Bool { unit != 0 && units[unit] & DoubleArray.occupied == 0 }
 
-    mutating func take(_ base: Int, _ labels: [UInt8]) -> Int {
+    mutating func take(_ base: Int, _ labels: ArraySlice<UInt8>) -> Int {
       baseTaken[base] = true
       for label in labels {
         let unit = base ^ Int(label)

@@ -18,6 +18,9 @@ struct JSONScanner {
     }
   }
 
+  /// A value inside a text that was checked before.
+  init(checked text: UnsafeBufferPointer<UInt8>) { self.text = text }
+
   func broken(_ what: String) -> TamisError { TamisError(.format, "JSON, byte \(at): \(what)") }
 
   @inline(__always)
@@ -155,20 +158,29 @@ struct JSONScanner {
     return negative ? -value : value
   }
 
-  /// A finite number. Up to 15 digits and small powers of ten are exact by one division; the rest goes the long way.
+  /// A finite number, by the arithmetic of the peer's reader: the digits as a whole number, as many as fit 64 bits, times or
+  /// divided by one power of ten. It can be off by one in the last place, and scores that are off decide ties of a Unigram model;
+  /// a better reader would cut such text differently.
   mutating func number() throws(TamisError) -> Double {
-    let first = at
     let negative = take("-")
-    var mantissa: UInt64 = 0
+    var significand: UInt64 = 0
+    var exponent = 0
     var digits = 0
-    var decimals = 0
+    var isFull = false
     var seenPoint = false
     while at < text.count {
       let digit = text[at] &- UInt8(ascii: "0")
       if digit < 10 {
-        if digits < 19 { mantissa = mantissa &* 10 &+ UInt64(digit) }
         digits &+= 1
-        if seenPoint { decimals &+= 1 }
+        let (tens, overflow) = significand.multipliedReportingOverflow(by: 10)
+        let (sum, carry) = tens.addingReportingOverflow(UInt64(digit))
+        if isFull || overflow || carry {
+          isFull = true
+          if !seenPoint { exponent &+= 1 }
+        } else {
+          significand = sum
+          if seenPoint { exponent &-= 1 }
+        }
       } else if text[at] == UInt8(ascii: "."), !seenPoint {
         seenPoint = true
       } else {
@@ -177,25 +189,27 @@ struct JSONScanner {
       at &+= 1
     }
     guard digits > 0 else { throw broken("expected a number") }
-    let hasExponent = at < text.count && text[at] | 0x20 == UInt8(ascii: "e")
-    if !hasExponent, digits <= 19, mantissa < 1 << 53, decimals < Self.powers.count {
-      let value = Double(mantissa) / Self.powers[decimals]
-      return negative ? -value : value
-    }
-    while at < text.count, text[at] | 0x20 == UInt8(ascii: "e") || text[at] == UInt8(ascii: "+") || text[at] == UInt8(ascii: "-")
-      || text[at] &- UInt8(ascii: "0") < 10
-    {
+    if at < text.count, text[at] | 0x20 == UInt8(ascii: "e") {
       at &+= 1
+      _ = take("+")
+      let written = try integer()
+      guard written.magnitude < 100_000 else { throw broken("expected a number that a double can hold") }
+      exponent += written
     }
-    guard let value = Double(String(decoding: text[first..<at], as: UTF8.self)), value.isFinite else {
-      throw broken("expected a number that a double can hold")
+    var value = Double(significand)
+    while value != 0, exponent < -308 {
+      value /= 1e308
+      exponent += 308
     }
-    return value
+    if value != 0, exponent <= 308 {
+      let power = Self.powers[min(Int(exponent.magnitude), 308)]
+      value = exponent < 0 ? value / power : value * power
+    }
+    guard value == 0 || exponent <= 308, value.isFinite else { throw broken("expected a number that a double can hold") }
+    return negative ? -value : value
   }
 
-  private static let powers: [Double] = [
-    1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
-  ]
+  private static let powers: [Double] = (0...308).map { Double("1e\($0)") ?? .infinity }
 
   mutating func bool() throws(TamisError) -> Bool {
     if try word("true") { return true }

@@ -127,11 +127,12 @@ struct SentencePieceFile {
     var parts = TokenizerParts(model: model, kind: kind)
     parts.normalizer = SentencePieceNormalizer(
       map: map.isEmpty ? nil : try CharacterMap(map), symbols: userDefined.isEmpty ? nil : symbols, longestSymbol: longest, rule)
-    parts.decoder = DecoderChain(
-      [.sentencePieceBytes, .replace(pattern: Array("\u{2581}".utf8), content: [0x20]), .fuse]
-        + (rule.removesExtraWhitespace
-          ? [.strip(content: [0x20], start: Int(Int32.max), stop: 0)]
-          : rule.addsDummyPrefix ? [.strip(content: [0x20], start: 1, stop: 0)] : []))
+    parts.decoder = DecoderChain([
+      .sentencePieceBytes,
+      .sentencePieceSpaces(
+        dropsFirst: rule.addsDummyPrefix || rule.removesExtraWhitespace, all: rule.removesExtraWhitespace),
+      .fuse,
+    ])
     parts.countsWordsByMetaspace = true
     parts.unknownSurface = unknownSurface
     for (id, piece) in pieces.enumerated() where piece.kind == .control || piece.kind == .unknown {

@@ -153,7 +153,7 @@ public final class Tokenizer: Sendable {
       if specialIds.contains(id) { return nil }
     }
     if skipSpecialTokens, specialIds.contains(id) { return nil }
-    return piece(id)
+    return addedTokens.decoded(id) ?? parts.model.vocabulary.piece(Int(id))
   }
 }
 

@@ -244,7 +244,7 @@ private struct ModelText {
     guard let merges else { throw part.wrong("merges", "a list") }
     var builder = MergeTable.Builder(
       vocabulary, prefixLength: options.prefix.count, expecting: min(merges.count / 12, 1 << 20))
-    var scanner = try JSONScanner(UnsafeBufferPointer(rebasing: text[merges]))
+    var scanner = JSONScanner(checked: UnsafeBufferPointer(rebasing: text[merges]))
     try scanner.array { (scanner) throws(TamisError) in
       var cut: Int?
       if scanner.peek() == UInt8(ascii: "[") {

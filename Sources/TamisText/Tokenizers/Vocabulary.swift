@@ -4,15 +4,23 @@ import TamisCore
 import Glibc
 #endif
 
-/// Pieces and their ids in flat arrays: one blob of bytes, an offset and a length per id, and an open-addressing hash of ids.
+/// Pieces and their ids in flat memory: one blob of bytes, a place in it per id, and an open-addressing hash of ids.
 /// Keys are bytes; Swift strings would take canonically equivalent pieces for one.
 final class Vocabulary: @unchecked Sendable {
-  /// Largest id + 1. Ids without a piece have length 0 and `holes` says so.
+  /// Largest id + 1. Ids without a piece have length -1.
   private(set) var size = 0
   private(set) var count = 0
-  private var blob: [UInt8] = []
-  private var offsets: [UInt32] = []
-  private var lengths: [Int32] = []
+  /// Bytes of the longest piece.
+  private(set) var longest = 0
+  private struct Place {
+    var offset: UInt32
+    var length: Int32
+  }
+  private var blob: UnsafeMutablePointer<UInt8>
+  private var blobCount = 0
+  private var blobCapacity: Int
+  private var places: UnsafeMutablePointer<Place>
+  private var placeCapacity: Int
 
   /// (hash tag << 32 | id), or `empty`.
   private var slots: UnsafeMutablePointer<UInt64>
@@ -28,12 +36,17 @@ final class Vocabulary: @unchecked Sendable {
     slots = .allocate(capacity: capacity)
     slots.initialize(repeating: Self.empty, count: capacity)
     mask = capacity - 1
-    blob.reserveCapacity(bytes)
-    offsets.reserveCapacity(pieces)
-    lengths.reserveCapacity(pieces)
+    blobCapacity = max(bytes, 64)
+    blob = .allocate(capacity: blobCapacity)
+    placeCapacity = max(pieces, 64)
+    places = .allocate(capacity: placeCapacity)
   }
 
-  deinit { slots.deallocate() }
+  deinit {
+    slots.deallocate()
+    blob.deallocate()
+    places.deallocate()
+  }
 
   /// The id of a piece.
   @inline(__always)
@@ -43,6 +56,7 @@ final class Vocabulary: @unchecked Sendable {
   }
 
   func id(_ piece: UnsafePointer<UInt8>, _ n: Int) -> Int32? {
+    let slots = slots, mask = mask, places = places, blob = blob
     let hash = Self.hash(piece, n)
     let tag = hash >> 32
     var slot = Int(truncatingIfNeeded: hash) & mask
@@ -51,36 +65,30 @@ final class Vocabulary: @unchecked Sendable {
       if entry == Self.empty { return nil }
       if entry >> 32 == tag {
         let id = Int(entry & 0xffff_ffff)
-        if Int(lengths[id]) == n, blob.withUnsafeBufferPointer({ memcmp($0.baseAddress! + Int(offsets[id]), piece, n) == 0 }) {
-          return Int32(id)
-        }
+        let place = places[id]
+        if Int(place.length) == n, memcmp(blob + Int(place.offset), piece, n) == 0 { return Int32(truncatingIfNeeded: id) }
       }
-      slot = (slot + 1) & mask
+      slot = (slot &+ 1) & mask
     }
   }
 
   func id(_ piece: [UInt8]) -> Int32? { piece.withUnsafeBufferPointer { piece.isEmpty ? nil : id($0) } }
   func id(_ piece: StaticString) -> Int32? { id(piece.utf8Start, piece.utf8CodeUnitCount) }
 
-  func hasPiece(_ id: Int) -> Bool { id >= 0 && id < size && lengths[id] >= 0 }
+  func hasPiece(_ id: Int) -> Bool { id >= 0 && id < size && places[id].length >= 0 }
+
+  @inline(__always)
+  private func bytes(_ id: Int) -> UnsafeBufferPointer<UInt8> {
+    UnsafeBufferPointer(start: blob + Int(places[id].offset), count: Int(places[id].length))
+  }
 
   /// Calls `body` with the bytes of a piece; nil where the id has none.
   @inline(__always)
-  func withPiece<R>(_ id: Int, _ body: (UnsafeBufferPointer<UInt8>) -> R) -> R? {
-    guard hasPiece(id) else { return nil }
-    return blob.withUnsafeBufferPointer { blob in
-      body(UnsafeBufferPointer(rebasing: blob[Int(offsets[id])..<Int(offsets[id]) + Int(lengths[id])]))
-    }
-  }
+  func withPiece<R>(_ id: Int, _ body: (UnsafeBufferPointer<UInt8>) -> R) -> R? { hasPiece(id) ? body(bytes(id)) : nil }
 
   /// Gives `body` a function from id to piece, for as long as it runs.
   func withPieces<R>(_ body: ((Int) -> UnsafeBufferPointer<UInt8>?) -> R) -> R {
-    blob.withUnsafeBufferPointer { blob in
-      body { id in
-        self.hasPiece(id)
-          ? UnsafeBufferPointer(rebasing: blob[Int(self.offsets[id])..<Int(self.offsets[id]) + Int(self.lengths[id])]) : nil
-      }
-    }
+    body { self.hasPiece($0) ? self.bytes($0) : nil }
   }
 
   func piece(_ id: Int) -> [UInt8]? { withPiece(id) { Array($0) } }
@@ -91,20 +99,37 @@ final class Vocabulary: @unchecked Sendable {
     guard id >= 0, id < Self.idLimit else {
       throw TamisError(.format, "vocabulary: an id is \(id); expected 0 to \(Self.idLimit - 1)")
     }
-    guard blob.count + piece.count < Int(UInt32.max) else { throw TamisError(.format, "vocabulary: over 4 GB of pieces") }
-    if id >= size {
-      let grown = id + 1 - size
-      offsets.append(contentsOf: repeatElement(0, count: grown))
-      lengths.append(contentsOf: repeatElement(-1, count: grown))
-      size = id + 1
+    guard blobCount + piece.count < Int(UInt32.max) else { throw TamisError(.format, "vocabulary: over 4 GB of pieces") }
+    if id >= placeCapacity { growPlaces(id + 1) }
+    while size <= id {
+      places[size] = Place(offset: 0, length: -1)
+      size += 1
     }
-    guard lengths[id] < 0 else { throw TamisError(.format, "vocabulary: the id \(id) stands twice") }
+    guard places[id].length < 0 else { throw TamisError(.format, "vocabulary: the id \(id) stands twice") }
     if 4 * (count + 1) > 3 * (mask + 1) { grow() }
-    offsets[id] = UInt32(blob.count)
-    lengths[id] = Int32(truncatingIfNeeded: piece.count)
-    blob.append(contentsOf: piece)
+    if blobCount + piece.count > blobCapacity { growBlob(blobCount + piece.count) }
+    if let base = piece.baseAddress { (blob + blobCount).update(from: base, count: piece.count) }
+    places[id] = Place(offset: UInt32(blobCount), length: Int32(truncatingIfNeeded: piece.count))
+    blobCount += piece.count
+    longest = max(longest, piece.count)
     count += 1
     insert(id)
+  }
+
+  private func growPlaces(_ least: Int) {
+    placeCapacity = max(2 * placeCapacity, least)
+    let wider = UnsafeMutablePointer<Place>.allocate(capacity: placeCapacity)
+    wider.update(from: places, count: size)
+    places.deallocate()
+    places = wider
+  }
+
+  private func growBlob(_ least: Int) {
+    blobCapacity = max(2 * blobCapacity, least)
+    let wider = UnsafeMutablePointer<UInt8>.allocate(capacity: blobCapacity)
+    wider.update(from: blob, count: blobCount)
+    blob.deallocate()
+    blob = wider
   }
 
   func add(_ id: Int, _ piece: [UInt8]) throws(TamisError) {
@@ -112,23 +137,22 @@ final class Vocabulary: @unchecked Sendable {
   }
 
   private func insert(_ id: Int) {
-    let n = Int(lengths[id])
-    blob.withUnsafeBufferPointer { blob in
-      let piece = blob.baseAddress.map { $0 + Int(offsets[id]) }
-      let hash = n == 0 ? 0 : Self.hash(piece!, n)
-      let tag = hash >> 32
-      var slot = Int(truncatingIfNeeded: hash) & mask
-      while slots[slot] != Self.empty {
-        let entry = slots[slot]
-        let other = Int(entry & 0xffff_ffff)
-        if entry >> 32 == tag, Int(lengths[other]) == n, n == 0 || memcmp(blob.baseAddress! + Int(offsets[other]), piece!, n) == 0 {
+    let piece = bytes(id)
+    let hash = piece.isEmpty ? 0 : Self.hash(piece.baseAddress!, piece.count)
+    let tag = hash >> 32
+    var slot = Int(truncatingIfNeeded: hash) & mask
+    while slots[slot] != Self.empty {
+      let entry = slots[slot]
+      if entry >> 32 == tag {
+        let other = bytes(Int(entry & 0xffff_ffff))
+        if other.count == piece.count, piece.isEmpty || memcmp(other.baseAddress!, piece.baseAddress!, piece.count) == 0 {
           count -= 1
           break
         }
-        slot = (slot + 1) & mask
       }
-      slots[slot] = tag << 32 | UInt64(id)
+      slot = (slot + 1) & mask
     }
+    slots[slot] = tag << 32 | UInt64(id)
   }
 
   private func grow() {
@@ -138,9 +162,8 @@ final class Vocabulary: @unchecked Sendable {
     slots.initialize(repeating: Self.empty, count: 2 * oldCapacity)
     mask = 2 * oldCapacity - 1
     for i in 0..<oldCapacity where old[i] != Self.empty {
-      let id = Int(old[i] & 0xffff_ffff)
-      let n = Int(lengths[id])
-      let hash = blob.withUnsafeBufferPointer { n == 0 ? 0 : Self.hash($0.baseAddress! + Int(offsets[id]), n) }
+      let piece = bytes(Int(old[i] & 0xffff_ffff))
+      let hash = piece.isEmpty ? 0 : Self.hash(piece.baseAddress!, piece.count)
       var slot = Int(truncatingIfNeeded: hash) & mask
       while slots[slot] != Self.empty { slot = (slot + 1) & mask }
       slots[slot] = old[i]

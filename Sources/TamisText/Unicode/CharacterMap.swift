@@ -2,17 +2,17 @@ public import TamisCore
 
 /// SentencePiece's `precompiled_charsmap`: a Darts double-array trie from UTF-8 prefixes to replacements.
 ///
-/// Layout: byte length of the trie (u32, little-endian), its units (u32), then NUL-terminated UTF-8 texts; the value of a key is
-/// the offset of its text. Unit: 31 bits of value where a key ends, otherwise label (bits 0...7 and 31), bit 8: a key ends here,
-/// bits 10...30 the offset of the children, times 256 where bit 9 is set.
+/// Layout: byte length of the trie (u32, little-endian), its units (u32), then NUL-terminated UTF-8 texts; the value of a key
+/// is the offset of its text. Unit: 31 bits of value where a key ends, otherwise label (bits 0...7 and 31), bit 8: a key ends
+/// here, bits 10...30 the offset of the children, times 256 where bit 9 is set.
 public struct CharacterMap: Sendable {
   private let units: [UInt32]
   /// The replacements; a NUL is behind the last one.
   private let texts: [UInt8]
-  /// Whether ASCII maps to itself, bit by bit.
-  private let plainASCII: (UInt64, UInt64)
-  /// Whether that holds for all of 0x20...0x7e.
-  let keepsPrintableASCII: Bool
+  /// ASCII, bit by bit: what is no key by itself.
+  let unmapped: ASCIISet
+  /// ASCII that no key begins with.
+  let unused: ASCIISet
 
   /// - Throws: `format`
   public init(_ bytes: [UInt8]) throws(TamisError) {
@@ -29,31 +29,27 @@ public struct CharacterMap: Sendable {
     guard String(validating: texts, as: UTF8.self) != nil else {
       throw TamisError(.format, "precompiled_charsmap: a replacement is not UTF-8")
     }
-    var plain: (UInt64, UInt64) = (0, 0)
-    for c in 0..<UInt8(128) where Self.search(units, c) == nil {
-      if c < 64 { plain.0 |= 1 << UInt64(c) } else { plain.1 |= 1 << UInt64(c - 64) }
+    unmapped = ASCIISet { [units] c in
+      withUnsafePointer(to: c) { key in
+        units.withUnsafeBufferPointer { Self.longestOrFirst($0, key, 1, first: true) == nil }
+      }
     }
-    plainASCII = plain
-    keepsPrintableASCII = plain.0 >> 32 == .max >> 32 && plain.1 | 1 << 63 == .max
-  }
-
-  private static func search(_ units: [UInt32], _ c: UInt8) -> Int? {
-    units.withUnsafeBufferPointer { units in
-      withUnsafePointer(to: c) { key in longestOrFirst(units, key, 1, first: true)?.value }
+    unused = ASCIISet { [units] c in
+      let child = Self.children(units[0]) ^ Int(c)
+      return child >= units.count || units[child] & 0x8000_00ff != UInt32(c)
     }
   }
 
+  /// Where the children of a unit lie, to be combined with their label.
   @inline(__always)
-  func keeps(ascii c: UInt8) -> Bool { (c < 64 ? plainASCII.0 >> UInt64(c) : plainASCII.1 >> UInt64(c &- 64)) & 1 != 0 }
+  private static func children(_ unit: UInt32) -> Int { Int(unit >> 10) << Int((unit & 0x200) >> 6) }
 
   /// The shortest (`first`) or longest key that `key` begins with: its value and length. A damaged trie has fewer keys.
   @inline(__always)
   private static func longestOrFirst(
     _ units: UnsafeBufferPointer<UInt32>, _ key: UnsafePointer<UInt8>, _ count: Int, first: Bool
   ) -> (value: Int, length: Int)? {
-    @inline(__always)
-    func offset(_ unit: UInt32) -> Int { Int(unit >> 10) << Int((unit & 0x200) >> 6) }
-    var node = offset(units[0])
+    var node = children(units[0])
     var found: (value: Int, length: Int)?
     for i in 0..<count {
       let c = key[i]
@@ -62,7 +58,7 @@ public struct CharacterMap: Sendable {
       guard node < units.count else { break }
       let unit = units[node]
       if unit & 0x8000_00ff != UInt32(c) { break }
-      node ^= offset(unit)
+      node ^= children(unit)
       guard node < units.count else { break }
       if unit & 0x100 != 0 {
         found = (Int(units[node] & 0x7fff_ffff), i &+ 1)
@@ -72,7 +68,7 @@ public struct CharacterMap: Sendable {
     return found
   }
 
-  /// The replacement of the shortest key that these bytes begin with; `each` is called with it and the key's length, if there is one.
+  /// Calls `each` with the replacement of the shortest key that these bytes begin with, if there is one.
   @inline(__always)
   func first(_ key: UnsafePointer<UInt8>, _ count: Int, _ each: (UnsafeBufferPointer<UInt8>) -> Void) -> Bool {
     lookUp(key, count, first: true) { text, _ in each(text) }
@@ -96,5 +92,26 @@ public struct CharacterMap: Sendable {
       each(UnsafeBufferPointer(rebasing: texts[value..<end]), length)
     }
     return true
+  }
+}
+
+/// A set of ASCII characters.
+struct ASCIISet: Sendable {
+  private let bits: (UInt64, UInt64)
+  /// Whether all of 0x20...0x7e are in it.
+  let hasPrintable: Bool
+
+  init(_ contains: (UInt8) -> Bool) {
+    var bits: (UInt64, UInt64) = (0, 0)
+    for c in 0..<UInt8(128) where contains(c) {
+      if c < 64 { bits.0 |= 1 << UInt64(c) } else { bits.1 |= 1 << UInt64(c - 64) }
+    }
+    self.bits = bits
+    hasPrintable = bits.0 >> 32 == .max >> 32 && bits.1 | 1 << 63 == .max
+  }
+
+  @inline(__always)
+  func contains(_ c: UInt8) -> Bool {
+    c < 0x80 && (c < 64 ? bits.0 >> UInt64(c) : bits.1 >> UInt64(c &- 64)) & 1 != 0
   }
 }

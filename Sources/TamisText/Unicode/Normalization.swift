@@ -24,8 +24,8 @@ public enum NormalizationVersion: Sendable {
   case current
 }
 
-/// A scalar of a decomposed or composed text, and how it stands to the scalars it was made from: 1: added to them, 0: in the place
-/// of one, -n: in the place of one and the n after it.
+/// A scalar of a decomposed or composed text, and how it stands to the scalars it was made from: 1: added to them, 0: in the
+/// place of one, -n: in the place of one and the n after it.
 struct NormalScalar: Equatable {
   var value: UInt32
   var change: Int32

@@ -7,6 +7,7 @@ public struct Pattern: Sendable {
   enum Form: Sendable {
     case scanner(WordScanner)
     case literal([UInt8])
+    case program(RegexCode)
   }
 
   let form: Form
@@ -17,7 +18,8 @@ public struct Pattern: Sendable {
     if let known = Self.known.first(where: { Array($0.text.utf8) == text }) {
       form = .scanner(known.scanner)
     } else {
-      throw TamisError(.unsupported, "pattern \(String(decoding: text, as: UTF8.self)): not known")
+      guard let string = String(validating: text, as: UTF8.self) else { throw TamisError(.format, "pattern: not UTF-8") }
+      form = .program(RegexCode(try RegexProgram(string)))
     }
   }
 
@@ -35,6 +37,26 @@ public struct Pattern: Sendable {
     switch form {
     case .scanner(let scanner): scanner.each(base, from: from, to: to, each)
     case .literal(let literal): Self.search(literal, base, from, to, each)
+    case .program(let program): try Self.run(program, base, from, to, each)
+    }
+  }
+
+  private static func run(
+    _ program: RegexCode, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int, _ each: (Int, Int) -> Void
+  ) throws(TamisError) {
+    var machine = RegexMachine(program, base, from: from, to: to)
+    var at = from
+    var lastEnd = -1
+    while at <= to, let (start, end) = try machine.search(from: at) {
+      if start == end, end == lastEnd {
+        // Not twice at one place.
+        if at == to { break }
+        at &+= UTF8Text.length(lead: base[at])
+        continue
+      }
+      each(start, end)
+      at = end
+      lastEnd = end
     }
   }
 

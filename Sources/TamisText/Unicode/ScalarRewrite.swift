@@ -39,6 +39,7 @@ extension AlignedText {
     _ printable: PrintableASCII, plan: (UInt32, Int) -> UInt32, rewrite: (inout TextRewrite, UInt32, Int) -> Void
   ) {
     var first = Int.max
+    var changes = 0
     bytes.withUnsafeMutableBufferPointer { buffer in
       guard let base = buffer.baseAddress else { return }
       let count = buffer.count
@@ -61,6 +62,7 @@ extension AlignedText {
           let new = plan(c, length)
           if new == TextRewrite.needsRewrite {
             first = min(first, at)
+            changes &+= 1
           } else if new != c {
             _ = UTF8Text.write(new, to: base + at)
           }
@@ -69,7 +71,8 @@ extension AlignedText {
       }
     }
     if first == .max { return }
-    self.rewrite { (new: inout TextRewrite) in
+    // Six bytes more for each: what a Hangul syllable grows by.
+    self.rewrite(room: bytes.count &+ 6 &* changes &+ 16) { (new: inout TextRewrite) in
       guard let base = new.source.baseAddress else { return }
       let count = new.source.count
       var at = first

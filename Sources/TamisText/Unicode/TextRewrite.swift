@@ -20,22 +20,26 @@ struct TextRewrite: ~Copyable {
   private var bytes: UnsafeMutablePointer<UInt8>
   private var starts: UnsafeMutablePointer<Int32>
   private var ends: UnsafeMutablePointer<Int32>
+  /// Whether the three have outgrown the memory of the arrays that they began in.
+  fileprivate private(set) var isMoved = false
 
   fileprivate init(
     source: UnsafeBufferPointer<UInt8>, starts sourceStarts: UnsafePointer<Int32>?, ends sourceEnds: UnsafePointer<Int32>?,
-    origin: Int32, room: Int
+    origin: Int32, capacity: Int, bytes: UnsafeMutablePointer<UInt8>, starts: UnsafeMutablePointer<Int32>,
+    ends: UnsafeMutablePointer<Int32>
   ) {
     self.source = source
     self.sourceStarts = sourceStarts
     self.sourceEnds = sourceEnds
     self.origin = origin
-    capacity = room
-    bytes = .allocate(capacity: room)
-    starts = .allocate(capacity: room)
-    ends = .allocate(capacity: room)
+    self.capacity = capacity
+    self.bytes = bytes
+    self.starts = starts
+    self.ends = ends
   }
 
   deinit {
+    if !isMoved { return }
     bytes.deallocate()
     starts.deallocate()
     ends.deallocate()
@@ -50,6 +54,14 @@ struct TextRewrite: ~Copyable {
     return (origin &+ Int32(first), origin &+ Int32(first &+ UTF8Text.length(lead: source[first])))
   }
 
+  /// Original bytes of the next scalar of the old text, `length` bytes of it.
+  @inline(__always)
+  func place(_ length: Int) -> (start: Int32, end: Int32) {
+    if let sourceStarts, let sourceEnds { return (sourceStarts[at], sourceEnds[at]) }
+    let first = origin &+ Int32(truncatingIfNeeded: at)
+    return (first, first &+ Int32(truncatingIfNeeded: length))
+  }
+
   @inline(__always)
   private mutating func reserve(_ extra: Int) {
     if count &+ extra > capacity { grow(extra) }
@@ -61,13 +73,14 @@ struct TextRewrite: ~Copyable {
     func moved<T: BitwiseCopyable>(_ old: UnsafeMutablePointer<T>) -> UnsafeMutablePointer<T> {
       let new = UnsafeMutablePointer<T>.allocate(capacity: room)
       new.update(from: old, count: count)
-      old.deallocate()
+      if isMoved { old.deallocate() }
       return new
     }
     bytes = moved(bytes)
     starts = moved(starts)
     ends = moved(ends)
     capacity = room
+    isMoved = true
   }
 
   /// Takes the old text up to `end` (a scalar border) as it is.
@@ -104,7 +117,7 @@ struct TextRewrite: ~Copyable {
   /// Replaces the next scalar of the old text, `length` bytes of it.
   @inline(__always)
   mutating func replace(_ length: Int, with scalar: UInt32) {
-    write(scalar, aligned: alignment(at))
+    write(scalar, aligned: place(length))
     at &+= length
   }
 
@@ -114,30 +127,36 @@ struct TextRewrite: ~Copyable {
 
   /// Adds UTF-8 bytes that nothing of the old text stands for.
   @inline(__always)
-  mutating func insert(_ text: UnsafeBufferPointer<UInt8>) { write(text, aligned: at == 0 ? (origin, origin) : alignment(at &- 1)) }
+  mutating func insert(_ text: UnsafeBufferPointer<UInt8>) {
+    write(text, aligned: at == 0 ? (origin, origin) : alignment(at &- 1))
+  }
 
   /// Adds a scalar with the original bytes of another place.
   @inline(__always)
   mutating func write(_ scalar: UInt32, aligned: (start: Int32, end: Int32)) {
     reserve(4)
-    let length = UTF8Text.write(scalar, to: bytes + count)
-    for _ in 0..<length {
-      starts[count] = aligned.start
-      ends[count] = aligned.end
-      count &+= 1
+    let first = count
+    let length = UTF8Text.write(scalar, to: bytes + first)
+    let starts = starts + first
+    let ends = ends + first
+    for i in 0..<length {
+      starts[i] = aligned.start
+      ends[i] = aligned.end
     }
+    count = first &+ length
   }
 
   /// Adds UTF-8 bytes with the original bytes of another place.
   @inline(__always)
   mutating func write(_ text: UnsafeBufferPointer<UInt8>, aligned: (start: Int32, end: Int32)) {
     reserve(text.count)
-    for byte in text {
-      bytes[count] = byte
-      starts[count] = aligned.start
-      ends[count] = aligned.end
-      count &+= 1
+    let first = count
+    for i in 0..<text.count {
+      bytes[first &+ i] = text[i]
+      starts[first &+ i] = aligned.start
+      ends[first &+ i] = aligned.end
     }
+    count = first &+ text.count
   }
 
   /// Skips bytes of the old text.
@@ -154,7 +173,7 @@ struct TextRewrite: ~Copyable {
     }
   }
 
-  /// The step of the `tokenizers` package: change 1: inserted; 0: replaces a scalar; -n: replaces one and drops the n behind it.
+  /// The step of the `tokenizers` package: 1: inserted; 0: replaces a scalar; -n: replaces one and drops the n behind it.
   @inline(__always)
   mutating func step(_ scalar: UInt32, change: Int32) {
     if change > 0 || at >= source.count {
@@ -174,26 +193,43 @@ struct TextRewrite: ~Copyable {
 
 extension AlignedText {
   /// Replaces the text by what `body` writes; whatever of the old text `body` has not dealt with is dropped.
+  /// - room: bytes that the new text will hardly exceed.
   @inline(__always)
-  mutating func rewrite<Failure: Error>(
-    room: Int? = nil, _ body: (inout TextRewrite) throws(Failure) -> Void
-  ) throws(Failure) {
+  mutating func rewrite(room: Int, _ body: (inout TextRewrite) -> Void) {
     let old = self
-    let size = room ?? (old.bytes.count &+ old.bytes.count / 4 &+ 64)
-    var new = old
-    try old.bytes.withUnsafeBufferPointer { (source) throws(Failure) in
-      try old.starts.withUnsafeBufferPointer { (starts) throws(Failure) in
-        try old.ends.withUnsafeBufferPointer { (ends) throws(Failure) in
-          let mapped = starts.count > 0
-          var rewrite = TextRewrite(
-            source: source, starts: mapped ? starts.baseAddress : nil, ends: mapped ? ends.baseAddress : nil,
-            origin: old.origin, room: size)
-          try body(&rewrite)
-          rewrite.store(into: &new)
+    var moved: AlignedText?
+    var newStarts: [Int32] = []
+    var newEnds: [Int32] = []
+    old.bytes.withUnsafeBufferPointer { source in
+      old.starts.withUnsafeBufferPointer { oldStarts in
+        old.ends.withUnsafeBufferPointer { oldEnds in
+          bytes = Array(unsafeUninitializedCapacity: room) { bytes, byteCount in
+            newStarts = Array(unsafeUninitializedCapacity: room) { starts, startCount in
+              newEnds = Array(unsafeUninitializedCapacity: room) { ends, endCount in
+                let isMapped = oldStarts.count > 0
+                var rewrite = TextRewrite(
+                  source: source, starts: isMapped ? oldStarts.baseAddress : nil, ends: isMapped ? oldEnds.baseAddress : nil,
+                  origin: old.origin, capacity: room, bytes: bytes.baseAddress!, starts: starts.baseAddress!,
+                  ends: ends.baseAddress!)
+                body(&rewrite)
+                if rewrite.isMoved {
+                  var text = old
+                  rewrite.store(into: &text)
+                  moved = text
+                } else {
+                  endCount = rewrite.count
+                  startCount = rewrite.count
+                  byteCount = rewrite.count
+                }
+              }
+            }
+          }
         }
       }
     }
-    self = new
+    starts = newStarts
+    ends = newEnds
+    if let moved { self = moved }
   }
 
   /// Offset in the original text of what the byte at `i` came from; `i` is the first byte of a scalar.

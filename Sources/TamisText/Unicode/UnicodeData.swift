@@ -1,10 +1,10 @@
-public import CShims
+import CShims
 
-/// Properties of Unicode scalars, from tables that generate_tables.py makes of the standard's data files. It says which property
-/// follows which version of Unicode, and why they differ. Arguments are code points below 0x110000.
+/// Properties of Unicode scalars, from tables that generate_tables.py makes of the standard's data files. It says which
+/// property follows which version of Unicode, and why they differ. Arguments are code points below 0x110000.
 public enum UnicodeData {
   /// Version of the data files that the tables were made from.
-  public static let version = String(cString: TS_UNICODE_VERSION)
+  public static let version = TS_UNICODE_VERSION
 
   /// Unicode 16.0.
   @inline(__always)
@@ -50,8 +50,8 @@ public enum GeneralCategory: UInt8, Sendable {
 
   /// The two-letter names, in order.
   static let names = [
-    "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc",
-    "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Cs",
+    "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
+    "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Cs",
   ]
 }
 
@@ -73,8 +73,9 @@ struct CategorySet: Sendable, Equatable {
     if name == "L&" || name == "LC" {
       bits = 0b1110
     } else {
-      for (i, category) in GeneralCategory.names.enumerated() where category == name || category.utf8.first == name.utf8.first {
-        if category == name || name.utf8.count == 1 { bits |= 1 << UInt32(i) }
+      let isWhole = name.utf8.count == 1
+      for (i, category) in GeneralCategory.names.enumerated() {
+        if category == name || (isWhole && category.utf8.first == name.utf8.first) { bits |= 1 << UInt32(i) }
       }
     }
     if bits == 0 { return nil }

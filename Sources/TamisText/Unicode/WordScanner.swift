@@ -221,7 +221,7 @@ struct Cursor {
     let stop = run(uppers) { $0.isLower }
     if !needsLower { return uppers > at ? stop : at }
     if stop > uppers { return stop }
-    // U* gives back from its end until a scalar that is lower as well; what follows that one is not lower, so L+ ends behind it.
+    // U* gives back from its end until a scalar that is lower as well; what follows that one is not, so L+ ends behind it.
     var lower = uppers
     while lower > at {
       let start = UTF8Text.start(base, before: lower)

@@ -35,6 +35,9 @@ PUNCTUATION_8 = {0x166D, 0x111C9}
 MARK_9 = {0x1CF2: True, 0x1CF3: True, 0x111C9: False}
 # Break properties of newer characters that do not follow from the general category (Unicode 16.0).
 BREAKS_16 = {0x113D1: "Prepend", **dict.fromkeys([0x113B8, 0x113C2, 0x113C5, 0x113C7, 0x113C8, 0x113C9, 0x113CF], "Extend")}
+# Scripts of the newer characters that belong to scripts which patterns name.
+SCRIPTS_16 = {"Han": [(0x2EBF0, 0x2EE5D)], "Latin": [(0xA7CB, 0xA7CD), (0xA7DA, 0xA7DC)], "Cyrillic": [(0x1C89, 0x1C8A)],
+              "Arabic": [(0x897, 0x897), (0x10EC2, 0x10EC4), (0x10EFC, 0x10EFC)]}
 INDIC_SCRIPTS = "Bengali Devanagari Gujarati Malayalam Oriya Telugu".split()
 
 
@@ -251,6 +254,9 @@ def generate() -> tuple[str, str]:
         breaks[c] = value
     pictographic = binary("emoji/emoji-data.txt", "Extended_Pictographic")
     script = valued("Scripts.txt", "Unknown")
+    for name, ranges in SCRIPTS_16.items():
+        for first, last in ranges:
+            script[first : last + 1] = [name] * (last + 1 - first)
     syllabic = valued("IndicSyllabicCategory.txt", "Other")
     linker = {c for c in every if script[c] in INDIC_SCRIPTS and syllabic[c] == "Virama"}
     consonant = {c for c in every if script[c] in INDIC_SCRIPTS and syllabic[c] == "Consonant"}

@@ -1,8 +1,8 @@
 import CShims
-public import TamisCore
+import TamisCore
 
-/// BERT's `BasicTokenizer` before it splits: control characters go and white space becomes a space (`cleanText`), CJK ideographs get
-/// spaces around them, accents go (NFD without nonspacing marks), lower case. In this order.
+/// BERT's `BasicTokenizer` before it splits: control characters go and white space becomes a space (`cleanText`), CJK
+/// ideographs get spaces around them, accents go (NFD without nonspacing marks), lower case. In this order.
 public struct BertNormalizer: Normalizer {
   public var cleanText: Bool
   public var handlesChineseCharacters: Bool
@@ -33,7 +33,7 @@ public struct BertNormalizer: Normalizer {
     } rewrite: { new, c, length in
       let flags = ts_bert(c) & touched
       if flags & 1 == 0 {
-        let place = new.alignment(new.at)
+        let place = new.place(length)
         if flags & 8 != 0 { new.write(0x20, aligned: place) }
         if flags & 2 != 0 {
           new.write(0x20, aligned: place)
@@ -56,8 +56,8 @@ public struct BertNormalizer: Normalizer {
     if lowercases, c == 0x130 { new.write(0x307, aligned: place) }
   }
 
-  /// Marks that NFD can move and that are not stripped (spacing ones, and ones newer than the list of nonspacing marks): rare, and
-  /// then where they land depends on their neighbours.
+  /// Marks that NFD can move and that are not stripped (spacing ones, and ones newer than the list of nonspacing marks): rare,
+  /// and then where they land depends on their neighbours.
   private func hasReorderedMarks(_ text: AlignedText) -> Bool {
     text.bytes.withUnsafeBufferPointer { bytes in
       guard let base = bytes.baseAddress else { return false }
@@ -85,7 +85,7 @@ public struct BertNormalizer: Normalizer {
     }
     if handlesChineseCharacters {
       text.changeScalars(.kept) { c, _ in ts_bert(c) & 8 != 0 ? TextRewrite.needsRewrite : c } rewrite: { new, c, length in
-        let place = new.alignment(new.at)
+        let place = new.place(length)
         for scalar in [0x20, c, 0x20] { new.write(scalar, aligned: place) }
         new.drop(length)
       }

@@ -1,4 +1,4 @@
-public import TamisCore
+import TamisCore
 
 /// NFC, NFD, NFKC or NFKD, by the tables of Unicode 9.0, which are those of the software that makes the vocabularies.
 public struct NormalFormNormalizer: Normalizer {
@@ -13,7 +13,7 @@ public struct NormalFormNormalizer: Normalizer {
   public func apply(_ text: inout AlignedText) {
     let first = text.bytes.withUnsafeBufferPointer { Normalization.firstChange($0, from: 0, form, version) }
     guard var piece = first else { return }
-    text.rewrite { (new: inout TextRewrite) in
+    text.rewrite(room: text.bytes.count &+ text.bytes.count / 2 &+ 64) { (new: inout TextRewrite) in
       var normalization = Normalization(form, version)
       while true {
         new.copy(to: piece)

@@ -3,8 +3,8 @@ public import TamisCore
 /// SentencePiece's normaliser by its own table, in one of two readings of it.
 public struct PrecompiledNormalizer: Normalizer {
   public enum Mode: Sendable {
-    /// `tokenizers`: a grapheme cluster of at most five bytes is looked up whole, and replaced by the entry of the shortest key it
-    /// begins with; otherwise its scalars one by one. What a tokenizer.json means.
+    /// `tokenizers`: a grapheme cluster of at most five bytes is looked up whole, and replaced by the entry of the shortest key
+    /// it begins with; otherwise its scalars one by one. What a tokenizer.json means.
     case clusters
     /// SentencePiece: the longest key at each place. What a .model file means.
     case longestPrefix
@@ -33,7 +33,7 @@ public struct PrecompiledNormalizer: Normalizer {
       bytes.baseAddress.flatMap { nextChange(map, $0, from: 0, to: bytes.count) }
     }
     guard let first else { return }
-    text.rewrite { (new: inout TextRewrite) in
+    text.rewrite(room: text.bytes.count &+ text.bytes.count / 8 &+ 64) { (new: inout TextRewrite) in
       guard let base = new.source.baseAddress else { return }
       var steps = PendingStep()
       let end = new.source.count
@@ -55,16 +55,17 @@ public struct PrecompiledNormalizer: Normalizer {
   /// The next cluster or key, from `from`, that the map may change.
   @inline(__always)
   private func nextChange(_ map: CharacterMap, _ base: UnsafePointer<UInt8>, from: Int, to: Int) -> Int? {
+    let plain = mode == .clusters ? map.unmapped : map.unused
     var at = from
     while at < to {
-      if map.keepsPrintableASCII, at &+ 8 <= to,
+      if plain.hasPrintable, at &+ 8 <= to,
         ASCIIWord.isPrintable(UnsafeRawPointer(base + at).loadUnaligned(as: UInt64.self))
       {
         // The last of them may be the base of a mark behind it.
         at &+= 7
         continue
       }
-      if base[at] < 0x80, map.keeps(ascii: base[at]), at &+ 1 == to || base[at &+ 1] < 0x80, base[at] != 0x0d {
+      if plain.contains(base[at]), at &+ 1 == to || base[at &+ 1] < 0x80, base[at] != 0x0d {
         at &+= 1
         continue
       }
@@ -92,7 +93,8 @@ public struct PrecompiledNormalizer: Normalizer {
 
   @inline(__always)
   private func replaceCluster(
-    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int, _ steps: inout PendingStep, _ new: inout TextRewrite
+    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int, _ steps: inout PendingStep,
+    _ new: inout TextRewrite
   ) -> Int {
     let end = GraphemeClusters.end(base, from: from, to: to)
     if end &- from < 6,
@@ -113,7 +115,8 @@ public struct PrecompiledNormalizer: Normalizer {
 
   @inline(__always)
   private func replacePrefix(
-    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ at: Int, _ to: Int, _ steps: inout PendingStep, _ new: inout TextRewrite
+    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ at: Int, _ to: Int, _ steps: inout PendingStep,
+    _ new: inout TextRewrite
   ) -> Int {
     var end = at &+ UTF8Text.length(lead: base[at])
     let found = map.longest(base + at, to &- at) { text, length in
@@ -127,8 +130,8 @@ public struct PrecompiledNormalizer: Normalizer {
   }
 }
 
-/// The last step of a rewrite, held back: what is removed behind it counts as removed by it. Where nothing is before what is removed,
-/// the steps that follow take its place in the original, as they do in the peer.
+/// The last step of a rewrite, held back: what is removed behind it counts as removed by it. Where nothing is before what is
+/// removed, the steps that follow take its place in the original, as they do in the peer.
 private struct PendingStep {
   private var scalar: UInt32 = 0
   private var change: Int32 = 0

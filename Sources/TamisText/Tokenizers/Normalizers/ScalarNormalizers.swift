@@ -1,5 +1,5 @@
 import CShims
-public import TamisCore
+import TamisCore
 
 /// Full lower case of each scalar, without context (a final sigma is a plain one).
 public struct LowercaseNormalizer: Normalizer {
@@ -10,7 +10,7 @@ public struct LowercaseNormalizer: Normalizer {
       let lower = ts_lower(c)
       return lower == c || (c != 0x130 && UTF8Text.length(of: lower) == length) ? lower : TextRewrite.needsRewrite
     } rewrite: { new, c, length in
-      let place = new.alignment(new.at)
+      let place = new.place(length)
       new.write(ts_lower(c), aligned: place)
       if c == 0x130 { new.write(0x307, aligned: place) }
       new.drop(length)
@@ -72,7 +72,7 @@ public struct StripNormalizer: Normalizer {
       return (from, to)
     }
     if from == 0, to == text.bytes.count { return }
-    text.rewrite { (new: inout TextRewrite) in
+    text.rewrite(room: to &- from &+ 1) { (new: inout TextRewrite) in
       new.drop(from)
       new.copy(to: to)
     }
@@ -86,7 +86,7 @@ public struct PrependNormalizer: Normalizer {
 
   public func apply(_ text: inout AlignedText) {
     if text.bytes.isEmpty { return }
-    text.rewrite { (new: inout TextRewrite) in
+    text.rewrite(room: text.bytes.count &+ prefix.count) { (new: inout TextRewrite) in
       let first = UTF8Text.length(lead: new.source[0])
       if prefix.isEmpty {
         // The peer calls the first scalar an insertion here, and so gives it no place in the original.

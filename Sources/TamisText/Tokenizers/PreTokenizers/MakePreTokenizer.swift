@@ -20,7 +20,9 @@ public func makePreTokenizer(_ json: JSON) throws(TamisError) -> any PreTokenize
   case "CharDelimiterSplit": preTokenizer = CharDelimiterPreTokenizer(try options.scalar("delimiter"))
   case "FixedLength":
     let length = options.take("length") ?? .integer(5)
-    guard let length = length.integer, length > 0, length <= Int32.max else { throw options.wrong("length", "a positive number") }
+    guard let length = length.integer, length > 0, length <= Int32.max else {
+      throw options.wrong("length", "a positive number")
+    }
     preTokenizer = FixedLengthPreTokenizer(Int(length))
   case "Split":
     let pattern = try options.pattern("pattern")

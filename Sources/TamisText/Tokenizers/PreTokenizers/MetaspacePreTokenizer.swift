@@ -1,4 +1,4 @@
-public import TamisCore
+import TamisCore
 
 /// SentencePiece's spaces: " " becomes "▁", one may be put in front, and each begins a piece.
 public struct MetaspacePreTokenizer: PreTokenizer {

@@ -20,8 +20,8 @@ public struct TextSlice: Sendable, Equatable {
 
 /// A component of a tokenizer.json that cuts a text into the pieces which the model sees one by one.
 public protocol PreTokenizer: Sendable {
-  /// Splits each slice of `slices` further. What lies in no slice afterwards is removed from the text. A component that inserts or
-  /// replaces bytes changes `text` and keeps its map.
+  /// Splits each slice of `slices` further. What lies in no slice afterwards is removed from the text. A component that inserts
+  /// or replaces bytes changes `text` and keeps its map.
   /// - Throws: `unsupported` when a regular expression takes too many steps.
   func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) throws(TamisError)
 }

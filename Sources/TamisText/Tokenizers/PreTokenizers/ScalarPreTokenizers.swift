@@ -1,5 +1,5 @@
 import CShims
-public import TamisCore
+import TamisCore
 
 /// Splits at white space, which goes.
 public struct WhitespaceSplitPreTokenizer: PreTokenizer {

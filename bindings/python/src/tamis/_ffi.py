@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctypes import (
-    CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p,
+    CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p,
 )
 from typing import Any
 
@@ -491,6 +491,130 @@ class tamis_word(Structure):
         ("tokens", c_int32),
         ("flags", c_uint32),
         ("pieces", c_uint32),
+# -------------------------------------------------------------------------------------- span.h, text_scores.h
+
+
+TAMIS_UNIT_WORD = 0
+TAMIS_UNIT_SENTENCE = 1
+
+TAMIS_REDUCE_MAX = 0
+TAMIS_REDUCE_SUM = 1
+
+TAMIS_SMOOTH_MAX = 0
+TAMIS_SMOOTH_MEAN = 1
+TAMIS_SMOOTH_NONE = 2
+
+tamis_unit = c_int32
+tamis_reduction = c_int32
+tamis_smoothing = c_int32
+
+
+class tamis_specpc_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("window", c_int32),
+        ("starting_layer", c_int32),
+        ("reduction", tamis_reduction),
+        ("weighted_query", c_int32),
+        ("smoothing", tamis_smoothing),
+        ("kernel", c_int32),
+        ("neighbours", c_int32),
+        ("capacity", c_int64),
+    ]
+
+
+class tamis_specpc(Structure):
+    """Opaque."""
+
+
+# -------------------------------------------------------------------------------------------------- clusters.h
+
+
+class tamis_cluster_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("k", c_int32),
+        ("restarts", c_int32),
+        ("max_iterations", c_int32),
+        ("tolerance", c_double),
+        ("seed", c_uint64),
+        ("normalise", c_int32),
+        ("reserved", c_int32),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_cluster_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("k", c_int32),
+        ("iterations", c_int32),
+        ("converged", c_int32),
+        ("inertia", c_double),
+        ("silhouette", c_double),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ annotation.h
+
+TAMIS_ALIGN_EXACT = 0
+TAMIS_ALIGN_WINDOW = 1
+
+TAMIS_FILTER_NONE = 0
+TAMIS_FILTER_PAPER = 1
+TAMIS_FILTER_OFFICIAL = 2
+
+tamis_alignment = c_int32
+tamis_filter = c_int32
+
+tamis_bad_line_fn = CFUNCTYPE(None, c_int64, c_char_p, c_void_p)
+
+
+class tamis_annotation(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("words", c_int32),
+        ("compressed_words", c_int32),
+        ("labelled", c_int32),
+        ("alignment", tamis_alignment),
+        ("reserved", c_int32),
+        ("variation_rate", c_double),
+        ("hitting_rate", c_double),
+        ("matching_rate", c_double),
+        ("alignment_gap", c_double),
+    ]
+
+
+class tamis_annotate_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("alignment", tamis_alignment),
+        ("window", c_int32),
+        ("filter", tamis_filter),
+        ("drop_variation", c_double),
+        ("drop_gap", c_double),
+        ("strict", c_int32),
+        ("reserved", c_int32),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+        ("bad_line", tamis_bad_line_fn),
+        ("bad_line_user", c_void_p),
+    ]
+
+
+class tamis_annotate_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("pairs", c_int64),
+        ("bad_lines", c_int64),
+        ("empty", c_int64),
+        ("dropped_variation", c_int64),
+        ("dropped_gap", c_int64),
+        ("kept", c_int64),
+        ("words", c_int64),
+        ("labelled", c_int64),
     ]
 
 
@@ -515,6 +639,9 @@ _size = POINTER(c_size_t)
 _i32 = POINTER(c_int32)
 _i64 = POINTER(c_int64)
 _f32 = POINTER(c_float)
+_f64 = POINTER(c_double)
+_span = POINTER(tamis_span)
+_specpc = POINTER(tamis_specpc)
 _sequence = POINTER(tamis_sequence)
 
 Status = tamis_status
@@ -628,12 +755,41 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_compression_spans": (Status, (_compression, c_int64, POINTER(POINTER(tamis_span)), _i64)),
     "tamis_compression_words": (Status, (_compression, c_int64, POINTER(POINTER(tamis_word)), _i64)),
     "tamis_compression_word_text": (Status, (_compression, c_int64, _texts, _size)),
+    # text_scores.h
+    "tamis_split_text": (Status, (c_char_p, c_size_t, tamis_unit, _span, c_int64, _i64)),
+    "tamis_kept_spans": (Status, (_span, c_int64, _i32, c_int64, _span, _i64)),
+    "tamis_kept_text": (Status, (c_char_p, c_size_t, _span, c_int64, c_char_p, c_size_t, _size)),
+    "tamis_self_information": (Status, (_context, _tensor, _i32, _f32)),
+    "tamis_unit_scores": (Status, (_span, _f32, c_int64, _span, c_int64, _f32)),
+    "tamis_keep_informative": (Status, (_f32, c_int64, c_double, _i32, _i64, _f64)),
+    "tamis_specpc_options_init": (None, (POINTER(tamis_specpc_options),)),
+    "tamis_specpc_create": (Status, (POINTER(tamis_specpc_options), c_int64, POINTER(_specpc))),
+    "tamis_specpc_destroy": (None, (_specpc,)),
+    "tamis_specpc_add": (Status, (_specpc, c_int32, _tensor)),
+    "tamis_specpc_add_keys": (Status, (_specpc, _context, c_int32, _tensor, _tensor, c_float)),
+    "tamis_specpc_scores": (Status, (_specpc, _f32)),
+    "tamis_specpc_select": (Status, (_specpc, _i32, _i64)),
+    # clusters.h
+    "tamis_cluster_options_init": (None, (POINTER(tamis_cluster_options),)),
+    "tamis_cluster": (
+        Status,
+        (_context, POINTER(tamis_cluster_options), _tensor, _i32, _i32, _i32, _tensor, POINTER(tamis_cluster_report))),
+    "tamis_representatives": (Status, (_i32, _i32, c_int32, _i32, c_int64, _i32, _i64)),
+    # annotation.h
+    "tamis_annotate": (
+        Status,
+        (c_char_p, c_size_t, c_char_p, c_size_t, tamis_alignment, c_int32, _span, _i32, c_int64, _i64,
+         POINTER(tamis_annotation))),
+    "tamis_filter_annotations": (Status, (_f64, _f64, c_int64, tamis_filter, c_double, c_double, _i32, _i64)),
+    "tamis_annotate_options_init": (None, (POINTER(tamis_annotate_options),)),
+    "tamis_annotate_file": (
+        Status, (c_char_p, c_char_p, POINTER(tamis_annotate_options), POINTER(tamis_annotate_report))),
 }
 
 #: Functions whose NOT_FOUND means a file.
 OPENS_FILES = frozenset({
     "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create", "tamis_tokenizer_open",
-    "tamis_compressor_open", "tamis_compressor_default_path",
+    "tamis_compressor_open", "tamis_compressor_default_path", "tamis_annotate_file",
 })
 
 #: Functions that return tamis_status; the two taken out return a number of the same C type.
