@@ -107,7 +107,7 @@ typedef int32_t tamis_word_probability;
 #define TAMIS_WORD_MEAN 0
 #define TAMIS_WORD_FIRST 1
 
-/* Bits of tamis_compress_options.protect (native): what stays well-formed. */
+/* Bits of tamis_compress_options.protect (native): what stays well-formed. CODE and TABLES ask for TAMIS_LINE_BREAKS_KEEP. */
 #define TAMIS_PROTECT_CODE 1    /* fenced code blocks and `inline code` stay as they are */
 #define TAMIS_PROTECT_URLS 2    /* URLs and e-mail addresses are kept */
 #define TAMIS_PROTECT_LINKS 4   /* Markdown links and images, text and address, are kept */

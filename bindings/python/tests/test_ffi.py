@@ -56,8 +56,10 @@ def ctype(text: str, names: dict):
     base = text.replace("*", " ").replace("const", " ").split()
     assert len(base) == 1, text
     if base[0] == "char":
-        assert stars == 1
-        return c_char_p
+        kind = c_char_p
+        for _ in range(stars - 1):
+            kind = POINTER(kind)
+        return kind
     if base[0] == "void" and stars == 1:
         return c_void_p
     kind = names[base[0]]
