@@ -18,7 +18,11 @@ uint32_t tamis_test_initialisers(void) {
   tamis_annotation annotation = TAMIS_ANNOTATION_INIT;
   tamis_annotate_options annotate = TAMIS_ANNOTATE_OPTIONS_INIT;
   tamis_annotate_report annotated = TAMIS_ANNOTATE_REPORT_INIT;
-  return specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
+  tamis_compressor_options compressor = TAMIS_COMPRESSOR_OPTIONS_INIT;
+  tamis_compress_options compress = TAMIS_COMPRESS_OPTIONS_INIT;
+  tamis_compression_report compression = TAMIS_COMPRESSION_REPORT_INIT;
+  tamis_context_report text = TAMIS_CONTEXT_REPORT_INIT;
+  return compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
          annotated.struct_size + context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
          (uint32_t)rope.style + encoder.struct_size + info.struct_size;
 }

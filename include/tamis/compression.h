@@ -107,7 +107,7 @@ typedef int32_t tamis_word_probability;
 #define TAMIS_WORD_MEAN 0
 #define TAMIS_WORD_FIRST 1
 
-/* Bits of tamis_compress_options.protect (native): what stays well-formed. */
+/* Bits of tamis_compress_options.protect (native): what stays well-formed. CODE and TABLES ask for TAMIS_LINE_BREAKS_KEEP. */
 #define TAMIS_PROTECT_CODE 1    /* fenced code blocks and `inline code` stay as they are */
 #define TAMIS_PROTECT_URLS 2    /* URLs and e-mail addresses are kept */
 #define TAMIS_PROTECT_LINKS 4   /* Markdown links and images, text and address, are kept */
@@ -210,7 +210,8 @@ tamis_status tamis_compression_spans(const tamis_compression *compression, int64
 #define TAMIS_WORD_FORCED 2  /* by a forced token, a digit or a protected region */
 
 typedef struct tamis_word {
-  int64_t start, end;        /* native: bytes of text i; compat: bytes of tamis_compression_word_text */
+  int64_t start;             /* native: bytes [start, end) of text i; compat: of tamis_compression_word_text */
+  int64_t end;
   float probability;         /* NaN when the encoder did not run over it */
   int32_t tokens;            /* counted tokens; its weight */
   uint32_t flags;            /* TAMIS_WORD_ bits */

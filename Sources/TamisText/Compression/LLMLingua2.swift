@@ -110,7 +110,8 @@ struct LLMLingua2 {
       if family == .sentencePiece, encoding.ids[t] == unknown {
         let start = Int(encoding.starts[t])
         let end = Int(encoding.ends[t])
-        let begins = start == 0 || text[start - 1] <= 0x20 || t == 0 || Int(encoding.starts[t]) < end && text[start] <= 0x20
+        // where the vocabulary has ▁, it stands before the unknown text as a piece of its own
+        let begins = pieces.last != PieceFamily.bar && (start == 0 || text[start - 1] <= 0x20 || text[start] <= 0x20)
         pieces.append((begins ? PieceFamily.bar : []) + text[start..<end].drop { $0 <= 0x20 })
       } else {
         pieces.append(tokenizer.piece(encoding.ids[t]) ?? [])

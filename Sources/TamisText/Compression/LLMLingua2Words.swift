@@ -50,7 +50,8 @@ struct LLMLingua2Words {
         }
         chunk.words[chunk.words.count - 1] += pure
         values[values.count - 1].append(reserveDigits && piece.hasDecimalDigit ? .forced : .single(p))
-        plain[plain.count - 1].append(p)
+        // the package repeats the first piece's probability here
+        plain[plain.count - 1].append(plain[plain.count - 1][0])
       }
     }
     chunk.probabilities = values.map(wordProbability)

@@ -160,10 +160,10 @@ struct NativeCompression {
     }
   }
 
-  /// A forced line break is no word: it is a wish about white space.
+  /// A forced line break is no word: it is a wish about white space. Code blocks and tables need theirs.
   private var lineBreaks: LineBreaks {
-    options.lineBreaks == .keep || options.forceTokens.contains { $0.utf8.allSatisfy { $0 <= 0x20 } && $0.utf8.contains(0x0a) }
-      ? .keep : .follow
+    let forced = options.forceTokens.contains { $0.utf8.allSatisfy { $0 <= 0x20 } && $0.utf8.contains(0x0a) }
+    return forced || !options.protect.isDisjoint(with: [.code, .tables]) ? .keep : options.lineBreaks
   }
 
   // MARK: spend

@@ -101,3 +101,24 @@ public final class PromptCompressor: @unchecked Sendable {
     return made
   }
 }
+
+extension PromptCompressor {
+  /// Compresses texts in arrays.
+  public func compress(arrays texts: [[UInt8]], _ options: CompressionOptions = .init(), progress: Progress? = nil)
+    throws(TamisError) -> Compression
+  {
+    // one flat copy: a closure for each array would nest as deep as there are texts
+    let total = texts.reduce(0) { $0 + $1.count }
+    let flat = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: max(1, total))
+    defer { flat.deallocate() }
+    var list: [UnsafeBufferPointer<UInt8>] = []
+    var at = 0
+    for text in texts {
+      let part = UnsafeMutableBufferPointer(rebasing: flat[at..<at + text.count])
+      _ = part.initialize(from: text)
+      list.append(UnsafeBufferPointer(part))
+      at += text.count
+    }
+    return try compress(list, options, progress: progress)
+  }
+}

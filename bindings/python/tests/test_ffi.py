@@ -56,8 +56,10 @@ def ctype(text: str, names: dict):
     base = text.replace("*", " ").replace("const", " ").split()
     assert len(base) == 1, text
     if base[0] == "char":
-        assert stars == 1
-        return c_char_p
+        kind = c_char_p
+        for _ in range(stars - 1):
+            kind = POINTER(kind)
+        return kind
     if base[0] == "void" and stars == 1:
         return c_void_p
     kind = names[base[0]]
@@ -174,7 +176,7 @@ def test_versions_agree():
 INIT = [
     "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_encoder_options",
     "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_specpc_options",
-    "tamis_cluster_options", "tamis_annotate_options",
+    "tamis_cluster_options", "tamis_annotate_options", "tamis_compressor_options", "tamis_compress_options",
 ]
 
 

@@ -491,6 +491,9 @@ class tamis_word(Structure):
         ("tokens", c_int32),
         ("flags", c_uint32),
         ("pieces", c_uint32),
+    ]
+
+
 # -------------------------------------------------------------------------------------- span.h, text_scores.h
 
 
