@@ -16,7 +16,7 @@ let levels: [(name: String, flags: [String])] = [("NEON", [])]
 
 let kernels: [Target] = levels.map { level in
   .target(
-    name: "Kernels\(level.name)", dependencies: ["CShims"], exclude: ["generate_micro_tile.py"],
+    name: "Kernels\(level.name)", dependencies: ["CShims"], exclude: ["generate_micro_tile.py", "generate_linear_tile.py"],
     swiftSettings: [
       .define("ISA_\(level.name)"),
       .unsafeFlags(["-Ounchecked"] + level.flags.flatMap { ["-Xcc", $0] }),
@@ -58,7 +58,7 @@ let package = Package(
           [
             // lld, as gold leaves local symbols of ours in the dynamic table; abi/link makes libstdc++ and zstd static.
             "-static-stdlib", "-use-ld=lld", "-L\(Context.packageDirectory)/abi/link", "-Xlinker", "--as-needed",
-            "-Xlinker", "--gc-sections", "-Xlinker", "--version-script=\(exportMap)",
+            "-Xlinker", "--gc-sections", "-Xlinker", "--icf=all", "-Xlinker", "--version-script=\(exportMap)",
             "-Xlinker", "-soname=libtamis.so.0", "-Xclang-linker", "-static-libgcc",
           ], .when(platforms: [.linux], configuration: .release))
       ]),
@@ -68,8 +68,11 @@ let package = Package(
       path: "Sources/tamis"),
     .executableTarget(
       name: "tamis-bench-decode", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/decode"),
+    .executableTarget(
+      name: "tamis-bench-encoder", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/encoder",
+      exclude: ["compare.py"]),
     .testTarget(name: "TamisCoreTests", dependencies: ["TamisCore", "CShims"]),
-    .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore"]),
+    .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
     .testTarget(name: "TamisOpenCLTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
     .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),
     .testTarget(name: "TamisTextTests", dependencies: ["TamisText", "TamisDevice", "TamisCore"]),

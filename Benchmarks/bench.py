@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import encoders
 import numpy as np
 import torch
 from ceilings import Ceilings, measure_ceilings
@@ -337,7 +338,7 @@ def exact_votes(q, k) -> np.ndarray:
 
 
 AREAS = {"prefill": Bench.prefill, "decode": Bench.decode, "tokenselect": Bench.tokenselect, "growth": Bench.growth,
-         "scoring": Bench.scoring}
+         "scoring": Bench.scoring, "encoder": lambda bench: encoders.run(bench, Row, interleave)}
 
 
 def main() -> None:

@@ -72,6 +72,7 @@ levels=$("$binaries/c" isa | grep -o '"available": \[[^]]*\]' | grep -oE '"(v[0-
 top=$(echo "$levels" | tail -1)
 
 if has c; then suite c "$binaries/c"; fi
+if has c; then suite c-opencl "$binaries/c" opencl; fi
 if has c; then suite allocations Tests/c-allocations/run.sh "$library"; fi
 if has kernels; then
   suite weak-symbols bash -c 'Tests/kernels/check_weak_symbols.sh && echo "1 passed, 0 failed"'

@@ -9,7 +9,12 @@
  *   retrieval.h   which cached tokens a query needs, and attention over them
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
  *   weights.h     safetensors files, memory-mapped
+ *   encoder.h     BERT, XLM-RoBERTa and ELECTRA encoders
  *   tokenizer.h   text to token ids and back, with byte offsets
+ *   compression.h shorter prompts: words kept or dropped by an encoder's probabilities
+ *   text_scores.h prompts shortened by scores the host has: Selective Context, SpecPC
+ *   clusters.h    few documents for many: k-means, representatives (CRAG)
+ *   annotation.h  word labels from pairs of a text and its compression (LLMLingua-2)
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -20,6 +25,11 @@
 #include "tamis/retrieval.h"
 #include "tamis/ops.h"
 #include "tamis/weights.h"
+#include "tamis/encoder.h"
 #include "tamis/tokenizer.h"
+#include "tamis/compression.h"
+#include "tamis/text_scores.h"
+#include "tamis/clusters.h"
+#include "tamis/annotation.h"
 
 #endif /* TAMIS_H */

@@ -1,7 +1,10 @@
 // Decode on the CPU backend: one query token, 32 query and 8 KV heads, d = 128, N tokens. Prints each step's time, its share of
 // the measured read bandwidth and its ratio to dense f32.
 //
-//   swift run -c release tamis-bench-decode [tokens = 65536] [threads = 2] [only = substring of the row's name]
+//   swift run -c release tamis-bench-decode [tokens = 65536] [threads = 2] [only = substring of the dtypes' names]
+//     [rows = substring of the row's name]
+//
+// `only` = kernels: what a block of 64 rows that lie in the first-level cache costs, four queries, in ns a row.
 import CShims
 import TamisCore
 import TamisDevice
@@ -53,8 +56,13 @@ let arguments = CommandLine.arguments
 let n = arguments.count > 1 ? Int(arguments[1])! : 65536
 let threads = arguments.count > 2 ? Int(arguments[2])! : 2
 let only = arguments.count > 3 ? arguments[3] : ""
+let wanted = arguments.count > 4 ? arguments[4] : ""
 let (qHeads, kvHeads, d, page) = (32, 8, 128, 64)
 
+if only == "kernels" {
+  measureKernels()
+  exit(0)
+}
 let backend = try CPUBackend(threads: threads)
 
 // MARK: the ceiling
@@ -115,7 +123,11 @@ let out = TensorView(UnsafeMutablePointer<Float>.allocate(capacity: qHeads * d),
 let (sinks, recent, k) = (128, 512, 2048)
 var denseF32: Double?
 
-@MainActor func report(_ name: String, bytes: Double, _ t: (best: Double, median: Double)) {
+@MainActor func report(_ name: String, bytes: Double, cold: Bool = false, isUnit: Bool = false, _ body: () throws -> Void) throws {
+  try body()
+  if !wanted.isEmpty && !name.contains(wanted) { return }
+  let t = try measure(cold: cold, body)
+  if isUnit { denseF32 = t.best }
   let share = bytes / t.best / bandwidth * 100
   let ratio = denseF32.map { number($0 / t.best) + " x dense f32" } ?? ""
   print(padded(name, 44), number(t.best * 1e3, 3), number(t.median * 1e3, 3), "ms ", number(share, 1), "% of bandwidth ", ratio)
@@ -132,12 +144,13 @@ for (dtype, copy) in [(DType.f32, nil), (.f32, DType.i8), (.f32, .bf16), (.f16, 
   rule.positions = .natural
   let row = Double(kvHeads * (d * dtype.size + (dtype == .i8 ? 4 : 0)))
   if copy == nil {
-    let t = try measure { try backend.attend(q: q, over: keys, tokens: .all(n), rule: rule, out: out, lse: nil) }
-    if dtype == .f32 { denseF32 = t.best }
-    report("dense, keys as given, \(label)", bytes: 2 * row * Double(n), t)
+    try report("dense, keys as given, \(label)", bytes: 2 * row * Double(n), isUnit: dtype == .f32) {
+      try backend.attend(q: q, over: keys, tokens: .all(n), rule: rule, out: out, lse: nil)
+    }
     rule.rope = RoPE(style: .half, rotaryDims: d)
-    let turned = try measure { try backend.attend(q: q, over: keys, tokens: .all(n), rule: rule, out: out, lse: nil) }
-    report("dense, RoPE at use, \(label)", bytes: 2 * row * Double(n), turned)
+    try report("dense, RoPE at use, \(label)", bytes: 2 * row * Double(n)) {
+      try backend.attend(q: q, over: keys, tokens: .all(n), rule: rule, out: out, lse: nil)
+    }
   }
   rule.rope = RoPE(style: .half, rotaryDims: d)
   rule.positions = .compact
@@ -158,13 +171,14 @@ for (dtype, copy) in [(DType.f32, nil), (.f32, DType.i8), (.f32, .bf16), (.f16, 
     try backend.select(k, from: scores, into: selection)
     try attend()
   }
-  report("score and vote, \(label)", bytes: scored, try measure(score))
-  report("top-k of \(candidates.count), \(label)", bytes: Double(candidates.count * 4), try measure { try backend.select(k, from: scores, into: selection) })
+  try report("score and vote, \(label)", bytes: scored, score)
+  try report("score and vote, caches cold, \(label)", bytes: scored, cold: true, score)
+  try report("top-k of \(candidates.count), \(label)", bytes: Double(candidates.count * 4)) {
+    try backend.select(k, from: scores, into: selection)
+  }
   let attended = 2 * row * Double(sinks + k + recent)
-  report("attend \(sinks + k + recent) (selection-cache hit), \(label)", bytes: attended, try measure(attend))
-  report("attend, caches cold, \(label)", bytes: attended, try measure(cold: true, attend))
-  report(
-    "TokenSelect step, \(label)", bytes: scored + attended,
-    try measure(step))
-  report("TokenSelect step, caches cold, \(label)", bytes: scored + attended, try measure(cold: true, step))
+  try report("attend \(sinks + k + recent) (selection-cache hit), \(label)", bytes: attended, attend)
+  try report("attend, caches cold, \(label)", bytes: attended, cold: true, attend)
+  try report("TokenSelect step, \(label)", bytes: scored + attended, step)
+  try report("TokenSelect step, caches cold, \(label)", bytes: scored + attended, cold: true, step)
 }

@@ -1,6 +1,7 @@
 #include "tamis_platform.h"
 
 #include <linux/futex.h>
+#include <dlfcn.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -36,3 +37,8 @@ void ts_futex_wake_all(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRI
 const char *ts_build_commit(void) { return TAMIS_COMMIT; }
 const char *ts_build_compiler(void) { return TAMIS_SWIFT "clang " __clang_version__; }
 const char *ts_zstd_version(void) { return ZSTD_versionString(); }
+
+const char *ts_object_path(void) {
+  Dl_info info;
+  return dladdr((void *)&ts_object_path, &info) ? info.dli_fname : NULL;
+}

@@ -2,24 +2,6 @@
 // pass, and each row is read once per four queries.
 import CShims
 
-@inline(__always) func accumulateRows(
-  _ kind: Int, _ rows: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats
-) {
-  let r = rows.pointee
-  var g = 0
-  #if ISA_V4 || ISA_V4X
-  while kind != 3 && g &+ 4 <= count {
-    accumulate4(kind, r, n, p + g &* ps, ps, d, o + g &* d)
-    g &+= 4
-  }
-  #endif
-  while g &+ 2 <= count {
-    accumulate2(kind, r, n, p + g &* ps, ps, d, o + g &* d)
-    g &+= 2
-  }
-  if g < count { accumulate1(kind, r, n, p + g &* ps, d, o + g &* d) }
-}
-
 #if ISA_V4 || ISA_V4X
 @inline(__always) func accumulate4(
   _ kind: Int, _ r: tk_rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats
@@ -33,14 +15,22 @@ import CShims
   var c = 0
   // A whole row of 128: 32 sums in registers, memory read in order.
   while c &+ 8 &* lanes <= d {
-    var a00 = ts_load_f32(o + (c &+ 0 &* lanes)), a01 = ts_load_f32(o + (c &+ 1 &* lanes)), a02 = ts_load_f32(o + (c &+ 2 &* lanes)), a03 = ts_load_f32(o + (c &+ 3 &* lanes))
-    var a04 = ts_load_f32(o + (c &+ 4 &* lanes)), a05 = ts_load_f32(o + (c &+ 5 &* lanes)), a06 = ts_load_f32(o + (c &+ 6 &* lanes)), a07 = ts_load_f32(o + (c &+ 7 &* lanes))
-    var a10 = ts_load_f32(o1 + (c &+ 0 &* lanes)), a11 = ts_load_f32(o1 + (c &+ 1 &* lanes)), a12 = ts_load_f32(o1 + (c &+ 2 &* lanes)), a13 = ts_load_f32(o1 + (c &+ 3 &* lanes))
-    var a14 = ts_load_f32(o1 + (c &+ 4 &* lanes)), a15 = ts_load_f32(o1 + (c &+ 5 &* lanes)), a16 = ts_load_f32(o1 + (c &+ 6 &* lanes)), a17 = ts_load_f32(o1 + (c &+ 7 &* lanes))
-    var a20 = ts_load_f32(o2 + (c &+ 0 &* lanes)), a21 = ts_load_f32(o2 + (c &+ 1 &* lanes)), a22 = ts_load_f32(o2 + (c &+ 2 &* lanes)), a23 = ts_load_f32(o2 + (c &+ 3 &* lanes))
-    var a24 = ts_load_f32(o2 + (c &+ 4 &* lanes)), a25 = ts_load_f32(o2 + (c &+ 5 &* lanes)), a26 = ts_load_f32(o2 + (c &+ 6 &* lanes)), a27 = ts_load_f32(o2 + (c &+ 7 &* lanes))
-    var a30 = ts_load_f32(o3 + (c &+ 0 &* lanes)), a31 = ts_load_f32(o3 + (c &+ 1 &* lanes)), a32 = ts_load_f32(o3 + (c &+ 2 &* lanes)), a33 = ts_load_f32(o3 + (c &+ 3 &* lanes))
-    var a34 = ts_load_f32(o3 + (c &+ 4 &* lanes)), a35 = ts_load_f32(o3 + (c &+ 5 &* lanes)), a36 = ts_load_f32(o3 + (c &+ 6 &* lanes)), a37 = ts_load_f32(o3 + (c &+ 7 &* lanes))
+    var a00 = ts_load_f32(o + (c &+ 0 &* lanes)), a01 = ts_load_f32(o + (c &+ 1 &* lanes))
+    var a02 = ts_load_f32(o + (c &+ 2 &* lanes)), a03 = ts_load_f32(o + (c &+ 3 &* lanes))
+    var a04 = ts_load_f32(o + (c &+ 4 &* lanes)), a05 = ts_load_f32(o + (c &+ 5 &* lanes))
+    var a06 = ts_load_f32(o + (c &+ 6 &* lanes)), a07 = ts_load_f32(o + (c &+ 7 &* lanes))
+    var a10 = ts_load_f32(o1 + (c &+ 0 &* lanes)), a11 = ts_load_f32(o1 + (c &+ 1 &* lanes))
+    var a12 = ts_load_f32(o1 + (c &+ 2 &* lanes)), a13 = ts_load_f32(o1 + (c &+ 3 &* lanes))
+    var a14 = ts_load_f32(o1 + (c &+ 4 &* lanes)), a15 = ts_load_f32(o1 + (c &+ 5 &* lanes))
+    var a16 = ts_load_f32(o1 + (c &+ 6 &* lanes)), a17 = ts_load_f32(o1 + (c &+ 7 &* lanes))
+    var a20 = ts_load_f32(o2 + (c &+ 0 &* lanes)), a21 = ts_load_f32(o2 + (c &+ 1 &* lanes))
+    var a22 = ts_load_f32(o2 + (c &+ 2 &* lanes)), a23 = ts_load_f32(o2 + (c &+ 3 &* lanes))
+    var a24 = ts_load_f32(o2 + (c &+ 4 &* lanes)), a25 = ts_load_f32(o2 + (c &+ 5 &* lanes))
+    var a26 = ts_load_f32(o2 + (c &+ 6 &* lanes)), a27 = ts_load_f32(o2 + (c &+ 7 &* lanes))
+    var a30 = ts_load_f32(o3 + (c &+ 0 &* lanes)), a31 = ts_load_f32(o3 + (c &+ 1 &* lanes))
+    var a32 = ts_load_f32(o3 + (c &+ 2 &* lanes)), a33 = ts_load_f32(o3 + (c &+ 3 &* lanes))
+    var a34 = ts_load_f32(o3 + (c &+ 4 &* lanes)), a35 = ts_load_f32(o3 + (c &+ 5 &* lanes))
+    var a36 = ts_load_f32(o3 + (c &+ 6 &* lanes)), a37 = ts_load_f32(o3 + (c &+ 7 &* lanes))
     var t = 0
     while t < n {
       let v = rowAddress(kind, r, t)
@@ -281,15 +271,99 @@ import CShims
   }
 }
 
-@inline(never) func accumulateF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
-  accumulateRows(0, r, n, p, ps, g, d, o)
+typealias AccumulateMany = (Rows, Int, UnsafePointer<Float>, Int, Int, Floats) -> Void
+typealias AccumulateOne = (Rows, Int, UnsafePointer<Float>, Int, Floats) -> Void
+
+/// All rows of weights: four, then two, then one at a time.
+@inline(__always) func inGroups(
+  _ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats,
+  four: AccumulateMany?, two: AccumulateMany, one: AccumulateOne
+) {
+  var g = 0
+  if let four {
+    while g &+ 4 <= count {
+      four(r, n, p + g &* ps, ps, d, o + g &* d)
+      g &+= 4
+    }
+  }
+  while g &+ 2 <= count {
+    two(r, n, p + g &* ps, ps, d, o + g &* d)
+    g &+= 2
+  }
+  if g < count { one(r, n, p + g &* ps, d, o + g &* d) }
 }
-@inline(never) func accumulateF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
-  accumulateRows(1, r, n, p, ps, g, d, o)
+
+@inline(never) func accumulateTwoF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate2(0, r.pointee, n, p, ps, d, o)
 }
-@inline(never) func accumulateBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
-  accumulateRows(2, r, n, p, ps, g, d, o)
+@inline(never) func accumulateOneF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ d: Int, _ o: Floats) {
+  accumulate1(0, r.pointee, n, p, d, o)
 }
-@inline(never) func accumulateI8(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ g: Int, _ d: Int, _ o: Floats) {
-  accumulateRows(3, r, n, p, ps, g, d, o)
+#if ISA_V4 || ISA_V4X
+@inline(never) func accumulateFourF32(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate4(0, r.pointee, n, p, ps, d, o)
+}
+#endif
+@inline(never) func accumulateF32(
+  _ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats
+) {
+  #if ISA_V4 || ISA_V4X
+  inGroups(r, n, p, ps, count, d, o, four: accumulateFourF32, two: accumulateTwoF32, one: accumulateOneF32)
+  #else
+  inGroups(r, n, p, ps, count, d, o, four: nil, two: accumulateTwoF32, one: accumulateOneF32)
+  #endif
+}
+
+@inline(never) func accumulateTwoF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate2(1, r.pointee, n, p, ps, d, o)
+}
+@inline(never) func accumulateOneF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ d: Int, _ o: Floats) {
+  accumulate1(1, r.pointee, n, p, d, o)
+}
+#if ISA_V4 || ISA_V4X
+@inline(never) func accumulateFourF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate4(1, r.pointee, n, p, ps, d, o)
+}
+#endif
+@inline(never) func accumulateF16(
+  _ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats
+) {
+  #if ISA_V4 || ISA_V4X
+  inGroups(r, n, p, ps, count, d, o, four: accumulateFourF16, two: accumulateTwoF16, one: accumulateOneF16)
+  #else
+  inGroups(r, n, p, ps, count, d, o, four: nil, two: accumulateTwoF16, one: accumulateOneF16)
+  #endif
+}
+
+@inline(never) func accumulateTwoBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate2(2, r.pointee, n, p, ps, d, o)
+}
+@inline(never) func accumulateOneBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ d: Int, _ o: Floats) {
+  accumulate1(2, r.pointee, n, p, d, o)
+}
+#if ISA_V4 || ISA_V4X
+@inline(never) func accumulateFourBF16(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate4(2, r.pointee, n, p, ps, d, o)
+}
+#endif
+@inline(never) func accumulateBF16(
+  _ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats
+) {
+  #if ISA_V4 || ISA_V4X
+  inGroups(r, n, p, ps, count, d, o, four: accumulateFourBF16, two: accumulateTwoBF16, one: accumulateOneBF16)
+  #else
+  inGroups(r, n, p, ps, count, d, o, four: nil, two: accumulateTwoBF16, one: accumulateOneBF16)
+  #endif
+}
+
+@inline(never) func accumulateTwoI8(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ d: Int, _ o: Floats) {
+  accumulate2(3, r.pointee, n, p, ps, d, o)
+}
+@inline(never) func accumulateOneI8(_ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ d: Int, _ o: Floats) {
+  accumulate1(3, r.pointee, n, p, d, o)
+}
+@inline(never) func accumulateI8(
+  _ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats
+) {
+  inGroups(r, n, p, ps, count, d, o, four: nil, two: accumulateTwoI8, one: accumulateOneI8)
 }

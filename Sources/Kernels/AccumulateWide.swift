@@ -203,7 +203,7 @@ import CShims
     quadStep(&h30, &h31, &l30, &l31, b0, b1, w3 + i)
     t &+= 4
   }
-  let home = o + (c &+ (upper ? 8 : 0))
+  let home = o + (c &+ (upper ? 32 : 0))
   addQuads(home, h00, h01, l00, l01, u0)
   addQuads(home + 1 &* d, h10, h11, l10, l11, u1)
   addQuads(home + 2 &* d, h20, h21, l20, l21, u2)
@@ -237,9 +237,10 @@ import CShims
 
 @inline(__always) func addQuads(_ o: Floats, _ h0: W, _ h1: W, _ l0: W, _ l1: W, _ unit: Float) {
   let s = ts_splat(unit)
-  let x = ts_fma(ts_to_f32(l0), ts_to_f32(h0), ts_splat(256)) * s
-  let y = ts_fma(ts_to_f32(l1), ts_to_f32(h1), ts_splat(256)) * s
-  ts_add_words(o, x, y)
+  let x = ts_fma(ts_to_f32(l0), ts_to_f32(h0), ts_splat(256))
+  let y = ts_fma(ts_to_f32(l1), ts_to_f32(h1), ts_splat(256))
+  ts_store_f32(o, ts_fma(ts_load_f32(o), x, s))
+  ts_store_f32(o + 16, ts_fma(ts_load_f32(o + 16), y, s))
 }
 
 /// Whether the packed weights of n places fit where the weights were.
@@ -253,17 +254,35 @@ import CShims
       g &+= 4
     }
   }
-  accumulateRows(2, r, n, p + g &* ps, ps, count &- g, d, o + g &* d)
+  accumulateBF16(r, n, p + g &* ps, ps, count &- g, d, o + g &* d)
 }
 
+/// Four queries' sums lie as the interleaved rows leave them: of 64 columns vector j holds 16 l + 4 j ..< + 4 in quarter l. Put
+/// in order once at the end (reorderI8), not once a block.
 @inline(never) func accumulateI8Quads(_ r: Rows, _ n: Int, _ p: Floats, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats) {
   var g = 0
-  if n >= leastPacked && n <= 32768 && d % 64 == 0 {
+  if d % 64 == 0 {
     while g &+ 4 <= count {
-      accumulateBytes(r.pointee, n, p + g &* ps, ps, d, o + g &* d)
+      if n >= leastPacked && n <= 32768 {
+        accumulateBytes(r.pointee, n, p + g &* ps, ps, d, o + g &* d)
+      } else {
+        reorderI8(o + g &* d, 4, d)
+        accumulateI8(r, n, p + g &* ps, ps, 4, d, o + g &* d)
+        reorderI8(o + g &* d, 4, d)
+      }
       g &+= 4
     }
   }
-  accumulateRows(3, r, n, p + g &* ps, ps, count &- g, d, o + g &* d)
+  accumulateI8(r, n, p + g &* ps, ps, count &- g, d, o + g &* d)
+}
+
+/// A transposition: there and back.
+@inline(never) func reorderI8(_ o: Floats, _ count: Int, _ d: Int) {
+  if d % 64 != 0 { return }
+  var i = 0
+  while i < count / 4 &* 4 &* d {
+    ts_transpose_quarters(o + i)
+    i &+= 64
+  }
 }
 #endif

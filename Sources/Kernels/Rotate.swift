@@ -24,6 +24,52 @@ import CShims
   }
 }
 
+/// Rows to f32 and turned by half-split pairs in one pass; a whole number of vectors a half. Otherwise the same in two.
+@inline(__always) func turnRows(
+  _ kind: Int, _ rows: Rows, _ n: Int, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>,
+  _ stride: Int, _ to: Floats
+) {
+  let r = rows.pointee
+  let size = elementSize(kind)
+  var t = 0
+  while t < n {
+    let row = rowAddress(kind, r, t)
+    let out = to + t &* d
+    let next = aheadRow(kind, r, t)
+    let scale = ts_splat(kind == 3 ? rowScale(r, t) : 1)
+    let ct = c + t &* stride
+    let st = s + t &* stride
+    var i = 0
+    while i < half {
+      var u = load(kind, row, i)
+      var v = load(kind, row, half &+ i)
+      ts_prefetch(next + i &* size)
+      ts_prefetch(next + (half &+ i) &* size)
+      if kind == 3 {
+        u = u * scale
+        v = v * scale
+      }
+      let cos = ts_load_f32(ct + i)
+      let sin = ts_load_f32(st + i)
+      ts_store_f32(out + i, ts_fma(u * cos, -v, sin))
+      ts_store_f32(out + (half &+ i), ts_fma(v * cos, u, sin))
+      i &+= lanes
+    }
+    i = 2 &* half
+    while i &+ lanes <= d {
+      let x = load(kind, row, i)
+      ts_prefetch(next + i &* size)
+      ts_store_f32(out + i, kind == 3 ? x * scale : x)
+      i &+= lanes
+    }
+    if i < d {
+      let x = loadHalf(kind, row, i)
+      ts_store_half_f32(out + i, kind == 3 ? x * scale : x)
+    }
+    t &+= 1
+  }
+}
+
 @inline(never) func rotateHalf(
   _ x: Floats, _ n: Int, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>, _ stride: Int
 ) {
@@ -93,3 +139,43 @@ import CShims
 @inline(never) func gatherF16(_ r: Rows, _ n: Int, _ d: Int, _ to: Floats) { gatherRows(1, r, n, d, to) }
 @inline(never) func gatherBF16(_ r: Rows, _ n: Int, _ d: Int, _ to: Floats) { gatherRows(2, r, n, d, to) }
 @inline(never) func gatherI8(_ r: Rows, _ n: Int, _ d: Int, _ to: Floats) { gatherRows(3, r, n, d, to) }
+@inline(never) func turnF32(
+  _ r: Rows, _ n: Int, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>, _ stride: Int, _ to: Floats
+) {
+  if half % lanes == 0 {
+    turnRows(0, r, n, d, half, c, s, stride, to)
+  } else {
+    gatherF32(r, n, d, to)
+    rotateHalf(to, n, d, half, c, s, stride)
+  }
+}
+@inline(never) func turnF16(
+  _ r: Rows, _ n: Int, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>, _ stride: Int, _ to: Floats
+) {
+  if half % lanes == 0 {
+    turnRows(1, r, n, d, half, c, s, stride, to)
+  } else {
+    gatherF16(r, n, d, to)
+    rotateHalf(to, n, d, half, c, s, stride)
+  }
+}
+@inline(never) func turnBF16(
+  _ r: Rows, _ n: Int, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>, _ stride: Int, _ to: Floats
+) {
+  if half % lanes == 0 {
+    turnRows(2, r, n, d, half, c, s, stride, to)
+  } else {
+    gatherBF16(r, n, d, to)
+    rotateHalf(to, n, d, half, c, s, stride)
+  }
+}
+@inline(never) func turnI8(
+  _ r: Rows, _ n: Int, _ d: Int, _ half: Int, _ c: UnsafePointer<Float>, _ s: UnsafePointer<Float>, _ stride: Int, _ to: Floats
+) {
+  if half % lanes == 0 {
+    turnRows(3, r, n, d, half, c, s, stride, to)
+  } else {
+    gatherI8(r, n, d, to)
+    rotateHalf(to, n, d, half, c, s, stride)
+  }
+}

@@ -27,6 +27,7 @@ import CShims
   fillSoftmax(table)
   fillScores(table)
   fillPrefill(&table.pointee.prefill)
+  fillLinear(&table.pointee.linear)
 }
 
 @inline(__always) func fillRows(_ table: UnsafeMutablePointer<tk_table>) {
@@ -35,7 +36,7 @@ import CShims
   table.pointee.dot_f16 = { r, n, q, z, zs in dotF16(r, n, q, z, zs) }
   #if ISA_V4X
   table.pointee.dot_bf16 = { r, n, q, z, zs in dotBF16Pairs(r, n, q, z, zs) }
-  table.pointee.dot_i8 = { r, n, q, z, zs in dotI8Quads(r, n, q, z, zs) }
+  table.pointee.dot_i8 = { r, n, q, z, zs in dotI8Panels(r, n, q, z, zs) }
   #else
   table.pointee.dot_bf16 = { r, n, q, z, zs in dotBF16(r, n, q, z, zs) }
   table.pointee.dot_i8 = { r, n, q, z, zs in dotI8(r, n, q, z, zs) }
@@ -45,14 +46,20 @@ import CShims
   #if ISA_V4X
   table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateBF16Pairs(r, n, p, ps, Int(g), Int(d), o) }
   table.pointee.accumulate_i8 = { r, n, p, ps, g, d, o in accumulateI8Quads(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.reorder_i8 = { o, count, d in reorderI8(o, Int(count), Int(d)) }
   #else
   table.pointee.accumulate_bf16 = { r, n, p, ps, g, d, o in accumulateBF16(r, n, p, ps, Int(g), Int(d), o) }
   table.pointee.accumulate_i8 = { r, n, p, ps, g, d, o in accumulateI8(r, n, p, ps, Int(g), Int(d), o) }
+  table.pointee.reorder_i8 = { _, _, _ in }
   #endif
   table.pointee.gather_f32 = { r, n, d, to in gatherF32(r, n, Int(d), to) }
   table.pointee.gather_f16 = { r, n, d, to in gatherF16(r, n, Int(d), to) }
   table.pointee.gather_bf16 = { r, n, d, to in gatherBF16(r, n, Int(d), to) }
   table.pointee.gather_i8 = { r, n, d, to in gatherI8(r, n, Int(d), to) }
+  table.pointee.turn_f32 = { r, n, d, half, c, s, stride, to in turnF32(r, n, Int(d), Int(half), c, s, stride, to) }
+  table.pointee.turn_f16 = { r, n, d, half, c, s, stride, to in turnF16(r, n, Int(d), Int(half), c, s, stride, to) }
+  table.pointee.turn_bf16 = { r, n, d, half, c, s, stride, to in turnBF16(r, n, Int(d), Int(half), c, s, stride, to) }
+  table.pointee.turn_i8 = { r, n, d, half, c, s, stride, to in turnI8(r, n, Int(d), Int(half), c, s, stride, to) }
   table.pointee.rotate_half = { x, n, d, half, c, s, stride in rotateHalf(x, n, Int(d), Int(half), c, s, stride) }
   table.pointee.rotate_interleaved = { x, n, d, half, c, s, stride in rotateInterleaved(x, n, Int(d), Int(half), c, s, stride) }
   table.pointee.angles = { p, f, half, c, s in angles(p, f, half, c, s) }

@@ -38,9 +38,13 @@ enum HandleKind: UInt64 {
   case kv_cache = 0x4548_4341_4356_4b54  // "TKVCACHE"
   case selector = 0x5443_454c_4553_5454  // "TTSELECT"
   case weights = 0x5354_4847_4945_5754  // "TWEIGHTS"
+  case encoder = 0x5245_444f_434e_4554  // "TENCODER"
   case tokenizer = 0x5a49_4e45_4b4f_5454  // "TTOKENIZ"
   case encoding = 0x474e_444f_434e_4554  // "TENCODNG"
   case decoder = 0x5245_444f_4345_4454  // "TDECODER"
+  case compressor = 0x5345_5250_4d4f_4354  // "TCOMPRES"
+  case compression = 0x5245_5452_4f48_5354  // "TSHORTER"
+  case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
 }
 
 @inline(__always)
@@ -61,4 +65,14 @@ func selector(_ pointer: OpaquePointer?) throws(TamisError) -> Selector {
 @inline(__always)
 func weights(_ pointer: OpaquePointer?) throws(TamisError) -> SafeTensors {
   try Handle<SafeTensors>.object(pointer, .weights, "weights")
+}
+
+@inline(__always)
+func encoder(_ pointer: OpaquePointer?) throws(TamisError) -> TextEncoder {
+  try Handle<TextEncoder>.object(pointer, .encoder, "encoder")
+}
+
+@inline(__always)
+func specpc(_ pointer: OpaquePointer?) throws(TamisError) -> SpecPC {
+  try Handle<SpecPC>.object(pointer, .specpc, "specpc")
 }

@@ -115,6 +115,9 @@ public final class SafeTensors: Sendable {
   /// Name of tensor i, 0 ..< count.
   public func name(_ i: Int) -> String { entries[i].name }
 
+  /// Shape of a tensor, readable or not; nil where there is none of this name.
+  public func shape(of name: String) -> [Int]? { places[name].map { entries[$0].shape } }
+
   /// A row-major view of a tensor; it holds as long as this does, and must not be written to.
   /// - Throws: `notFound`; `unsupported` for a dtype other than f32, f16, bf16, i8 and i32, more than `TensorView.maxDims`
   ///   dimensions, or data the file does not align to its elements.

@@ -10,6 +10,19 @@ uint32_t tamis_test_initialisers(void) {
   tamis_selector_options selector = TAMIS_SELECTOR_OPTIONS_INIT;
   tamis_retrieval_stats stats = TAMIS_RETRIEVAL_STATS_INIT;
   tamis_rope rope = TAMIS_ROPE_INIT;
-  return context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
-         (uint32_t)rope.style;
+  tamis_encoder_options encoder = TAMIS_ENCODER_OPTIONS_INIT;
+  tamis_encoder_info info = TAMIS_ENCODER_INFO_INIT;
+  tamis_specpc_options specpc = TAMIS_SPECPC_OPTIONS_INIT;
+  tamis_cluster_options cluster = TAMIS_CLUSTER_OPTIONS_INIT;
+  tamis_cluster_report clusters = TAMIS_CLUSTER_REPORT_INIT;
+  tamis_annotation annotation = TAMIS_ANNOTATION_INIT;
+  tamis_annotate_options annotate = TAMIS_ANNOTATE_OPTIONS_INIT;
+  tamis_annotate_report annotated = TAMIS_ANNOTATE_REPORT_INIT;
+  tamis_compressor_options compressor = TAMIS_COMPRESSOR_OPTIONS_INIT;
+  tamis_compress_options compress = TAMIS_COMPRESS_OPTIONS_INIT;
+  tamis_compression_report compression = TAMIS_COMPRESSION_REPORT_INIT;
+  tamis_context_report text = TAMIS_CONTEXT_REPORT_INIT;
+  return compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
+         annotated.struct_size + context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
+         (uint32_t)rope.style + encoder.struct_size + info.struct_size;
 }

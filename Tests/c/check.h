@@ -118,6 +118,11 @@ void test_snapshots(void);
 void test_retrieval(void);
 void test_ops(void);
 void test_weights(void);
+void test_text_scores(void);
+void test_clusters(void);
+void test_annotation(void);
 void test_threads(void);
+void test_opencl(void);
+void test_encoder(void);
 
 #endif

@@ -1,4 +1,5 @@
-/* Runs every suite against the library it is linked to; argv[1] names one of them. `isa` prints the build info instead. */
+/* Runs every suite against the library it is linked to; argv[1] names one of them, and only so does `opencl` run, which needs a
+ * device. `isa` prints the build info instead. */
 #include "check.h"
 
 int checks_passed, checks_failed;
@@ -11,6 +12,9 @@ int main(int argc, char **argv) {
       {"core", test_core},           {"tensors", test_tensors},     {"attention", test_attention},
       {"kv_cache", test_kv_cache},   {"snapshots", test_snapshots}, {"retrieval", test_retrieval},
       {"ops", test_ops},             {"weights", test_weights},     {"threads", test_threads},
+      {"opencl", test_opencl},
+      {"encoder", test_encoder},
+      {"text_scores", test_text_scores}, {"clusters", test_clusters}, {"annotation", test_annotation},
   };
   if (argc > 1 && strcmp(argv[1], "isa") == 0) {
     static char info[16384];
@@ -20,7 +24,7 @@ int main(int argc, char **argv) {
   }
   setvbuf(stdout, NULL, _IOLBF, 0);
   for (size_t i = 0; i < sizeof suites / sizeof *suites; i++)
-    if (argc < 2 || strcmp(argv[1], suites[i].name) == 0) suites[i].run();
+    if (argc < 2 ? suites[i].run != test_opencl : strcmp(argv[1], suites[i].name) == 0) suites[i].run();
   printf("c: %d passed, %d failed\n", checks_passed, checks_failed);
   return checks_failed != 0;
 }

@@ -48,6 +48,7 @@ mkdir "$folder/modules"
 cat >"$folder/modules/module.modulemap" <<MAP
 module CShims {
   header "$shims/include/tamis_prefill.h"
+  header "$shims/include/tamis_linear.h"
   header "$shims/include/tamis_kernels.h"
   header "$shims/include/tamis_simd.h"
   export *

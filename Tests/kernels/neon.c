@@ -148,7 +148,7 @@ static void decode(int kind, int dim, int n, int count, const int32_t *list) {
   const tk_accumulate accumulate[] = {t.accumulate_f32, t.accumulate_f16, t.accumulate_bf16, t.accumulate_i8};
   const tk_gather gather[] = {t.gather_f32, t.gather_f16, t.gather_bf16, t.gather_i8};
   for (int i = 0; i < count * dim; i++) q[i] = noise(), o[i] = 0;
-  tk_queries queries = {q, q16, high, low, qi8_scale, high_sum, low_sum, count, dim};
+  tk_queries queries = {q, q16, high, low, NULL, qi8_scale, high_sum, low_sum, count, dim};
   t.prepare_queries(&queries);
   const tk_rows r = rows_of(kind, list);
   gather[kind](&r, n, dim, gathered);
@@ -298,7 +298,7 @@ static void tiles(int dim, int count) {
     t.pack_tile_bf16(row16, dim, tile16 + r / 16 * 16 * dim, r % 16);
     for (int i = 0; i < dim; i++) keys8[r][i] = (double)row8[i] * unit[r], keys16[r][i] = y[i];
   }
-  tk_queries queries = {q, q16, high, low, qs, hs, ls, count, dim};
+  tk_queries queries = {q, q16, high, low, NULL, qs, hs, ls, count, dim};
   t.prepare_queries(&queries);
   for (int kind = 0; kind < 2; kind++) {
     if (kind) t.score_bf16(tile16, NULL, 3, &queries, z, 48);
@@ -356,6 +356,70 @@ static void panel(int dim) {
   check(wrong == 0, "prefill", dim);
 }
 
+/* ------------------------------------------------------------------------------------------ linear layers */
+
+static void linear(int rows, int inputs, int outputs) {
+  enum { MOST = 48 };
+  static float x[20 * 320], w[MOST * 320], y[20 * MOST], bias[MOST];
+  static _Alignas(64) uint8_t panels[MOST * 320 * 4], narrow[20 * 640];
+  static int32_t offset[20];
+  static float row_scale[20], column_scale[MOST];
+  const tk_linear *l = &t.linear;
+  int n = (outputs + l->panel - 1) / l->panel;
+  for (int i = 0; i < rows * 320; i++) x[i] = i % 320 < inputs ? noise() : 0;
+  for (int i = 0; i < MOST * 320; i++) w[i] = noise();
+  for (int o = 0; o < MOST; o++) bias[o] = noise();
+  for (int kind = 0; kind < 3; kind++) {
+    int per = kind == 0 ? 1 : kind == 1 ? 2 : 4 / l->i8_input_bytes, words = (inputs + 4 * per - 1) / (4 * per) * 4;
+    int row_bytes = kind == 0 ? l->f32_row_bytes : kind == 1 ? l->bf16_row_bytes : l->i8_row_bytes;
+    for (int p = 0; p < n; p++) {
+      const float *from[MOST];
+      for (int o = 0; o < l->panel; o++) {
+        int at = p * l->panel + o;
+        from[o] = at < outputs ? w + at * 320 : NULL;
+        float top = 0;
+        for (int i = 0; i < inputs; i++) top = w[at * 320 + i] > top ? w[at * 320 + i] : -w[at * 320 + i] > top ? -w[at * 320 + i] : top;
+        column_scale[at] = top / 127;
+      }
+      void *to = panels + p * words * row_bytes;
+      if (kind == 0) l->pack_f32(from, inputs, words, to);
+      if (kind == 1) l->pack_bf16(from, inputs, words, to);
+      if (kind == 2) l->pack_i8(from, column_scale + p * l->panel, inputs, words, to);
+    }
+    for (int r = 0; r < rows; r++) {
+      if (kind == 1) l->round_row(x + r * 320, inputs, words * per, (uint16_t *)(narrow + r * 640));
+      if (kind == 2) {
+        uint32_t top = l->largest(x + r * 320, inputs);
+        row_scale[r] = l->quantise_row(x + r * 320, inputs, words * per, top, narrow + r * 640, offset + r);
+      }
+    }
+    if (kind == 0) l->gemm_f32(x, 1280, rows, panels, n, words, y, MOST * 4);
+    if (kind == 1) l->gemm_bf16(narrow, 640, rows, panels, n, words, y, MOST * 4);
+    if (kind == 2) l->gemm_i8(narrow, 640, rows, panels, n, words, y, MOST * 4);
+    tk_finish how = {kind == 2 ? row_scale : NULL, kind == 2 ? column_scale : NULL, kind == 2 ? offset : NULL, bias, 0, NULL, 0, NULL};
+    l->finish(y, MOST * 4, rows, n * l->panel, &how, NULL, 0);
+    int wrong = 0;
+    for (int r = 0; r < rows; r++) {
+      for (int o = 0; o < outputs; o++) {
+        double sum = bias[o];
+        for (int i = 0; i < inputs; i++) sum += (double)x[r * 320 + i] * w[o * 320 + i];
+        wrong += absolute(y[r * MOST + o] - sum) > (kind == 0 ? 2e-5 : kind == 1 ? 0.05 : 0.2);
+      }
+    }
+    check(wrong == 0, kind == 0 ? "gemm_f32" : kind == 1 ? "gemm_bf16" : "gemm_i8", wrong);
+  }
+  double mean = 0, variance = 0;
+  for (int i = 0; i < inputs; i++) mean += x[i] / (double)inputs;
+  for (int i = 0; i < inputs; i++) variance += (x[i] - mean) * (x[i] - mean) / inputs;
+  l->normalise(x, inputs, 320, w, w + 320, 0.25f, y);
+  double root = 1;
+  for (int i = 0; i < 40; i++) root = (root + (variance + 0.25) / root) / 2;
+  int wrong = 0;
+  for (int i = 0; i < 320; i++) wrong += absolute(y[i] - (i < inputs ? (x[i] - mean) / root * w[i] + w[320 + i] : 0)) > 1e-5;
+  check(wrong == 0, "normalise", wrong);
+}
+
+
 void _start(void) {
   tk_fill_neon(&t);
   conversions();
@@ -370,6 +434,7 @@ void _start(void) {
   rotation();
   votes();
   for (int d = 0; d < 7; d++) tiles(dims[d], counts[d % 6]), panel(dims[d]);
+  linear(1, 5, 3), linear(7, 37, 16), linear(13, 300, 33), linear(20, 64, 48);
   say_number(passed), say(" passed, "), say_number(failed), say(" failed\n");
   leave(failed != 0);
 }

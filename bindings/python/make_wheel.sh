@@ -27,7 +27,7 @@ tools=$root/.venv-wheel
 mkdir "$work/source"
 cp -r "$here/src" "$here/pyproject.toml" "$here/setup.py" "$here/README.md" "$root/LICENSE" "$work/source/"
 find "$work/source" -name __pycache__ -prune -exec rm -rf {} +
-TAMIS_LIBRARY_PATH=$work/libtamis.so "$tools/bin/python" -m build --wheel --no-isolation --outdir "$work/raw" "$work/source" > "$work/build.log" 2>&1 \
+TAMIS_MODELS=${TAMIS_MODELS:-$root/Models} TAMIS_LIBRARY_PATH=$work/libtamis.so "$tools/bin/python" -m build --wheel --no-isolation --outdir "$work/raw" "$work/source" > "$work/build.log" 2>&1 \
   || { cat "$work/build.log"; exit 1; }
 
 mkdir -p "$dist"
@@ -40,7 +40,7 @@ python3 -m venv "$work/empty"
 cp "$here/tests/smoke_wheel.py" "$root/examples/python/minimal.py" "$work/"
 (
   cd "$work"
-  unset TAMIS_LIBRARY_PATH PYTHONPATH LD_LIBRARY_PATH
+  unset TAMIS_LIBRARY_PATH TAMIS_MODELS PYTHONPATH LD_LIBRARY_PATH
   empty/bin/python -I smoke_wheel.py
   empty/bin/python -I minimal.py
 )

@@ -1,4 +1,4 @@
-"""Puts libtamis.so into the wheel: the one TAMIS_LIBRARY_PATH names, else one built here with SwiftPM."""
+"""Puts libtamis.so and the shipped compressor into the wheel: the library TAMIS_LIBRARY_PATH names, else one built here with SwiftPM."""
 
 import os
 import shutil
@@ -11,6 +11,9 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parents[2]
+#: The compressor that comes with the package: TAMIS_MODELS names the folder of models when this is no checkout.
+MODELS = Path(os.environ.get("TAMIS_MODELS", ROOT / "Models"))
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md")
 
 
 def find_or_build() -> Path:
@@ -37,6 +40,12 @@ class BuildWithLibrary(build_py):
             target = Path(self.build_lib) / "tamis" / "lib" / "libtamis.so"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(find_or_build(), target)
+            for name in MODEL_FILES:
+                source = MODELS / "compressor-en" / name
+                if source.is_file():
+                    copy = Path(self.build_lib) / "tamis" / "models" / "compressor-en" / name
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, copy)
 
 
 class AnyPythonThisPlatform(bdist_wheel):

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tamis_linear.h"
 #include "tamis_prefill.h"
 
 // Rows of keys or values of one dtype and head: row t begins at base + (rows ? rows[t] : t) * stride elements; an i8 row is
@@ -27,6 +28,8 @@ typedef struct tk_queries {
   uint16_t *_Nullable bf16;
   int8_t *_Nullable i8_high;
   int8_t *_Nullable i8_low;
+  // Both terms of four queries together: [count/4][dim/64 * 4][high, low][4][16], zeros where there is no query or dim.
+  int8_t *_Nullable i8_panels;
   float *_Nullable i8_scale;      // [count]
   int32_t *_Nullable i8_high_sum; // [count], sum of i8_high over dim
   int32_t *_Nullable i8_low_sum;
@@ -40,6 +43,8 @@ typedef void (*tk_dot)(const tk_rows *_Nonnull rows, ptrdiff_t n, const tk_queri
 typedef void (*tk_accumulate)(const tk_rows *_Nonnull rows, ptrdiff_t n, float *_Nonnull p, ptrdiff_t p_stride,
                               int32_t count, int32_t dim, float *_Nonnull o);
 typedef void (*tk_gather)(const tk_rows *_Nonnull rows, ptrdiff_t n, int32_t dim, float *_Nonnull to);
+typedef void (*tk_turn)(const tk_rows *_Nonnull rows, ptrdiff_t n, int32_t dim, int32_t half, const float *_Nonnull c,
+                        const float *_Nonnull s, ptrdiff_t table_stride, float *_Nonnull to);
 typedef void (*tk_score_tiles)(const void *_Nonnull tiles, const float *_Nullable scale, ptrdiff_t n_tiles,
                                const tk_queries *_Nonnull q, float *_Nonnull z, ptrdiff_t z_stride);
 
@@ -60,16 +65,24 @@ typedef struct tk_table {
   tk_dot _Nonnull dot_f16;
   tk_dot _Nonnull dot_bf16;
   tk_dot _Nonnull dot_i8;
-  // o[g][dim] += sum_t p[g * p_stride + t] v_t
+  // o[g][dim] += sum_t p[g * p_stride + t] v_t; accumulate_i8 with columns in an order of its own (reorder_i8)
   tk_accumulate _Nonnull accumulate_f32;
   tk_accumulate _Nonnull accumulate_f16;
   tk_accumulate _Nonnull accumulate_bf16;
   tk_accumulate _Nonnull accumulate_i8;
+  // Brings o of accumulate_i8 from the order in which that kernel sums columns to their natural one, and back.
+  void (*_Nonnull reorder_i8)(float *_Nonnull o, int32_t count, int32_t dim);
   // to [n][dim] f32
   tk_gather _Nonnull gather_f32;
   tk_gather _Nonnull gather_f16;
   tk_gather _Nonnull gather_bf16;
   tk_gather _Nonnull gather_i8;
+
+  // gather and rotate_half at once
+  tk_turn _Nonnull turn_f32;
+  tk_turn _Nonnull turn_f16;
+  tk_turn _Nonnull turn_bf16;
+  tk_turn _Nonnull turn_i8;
 
   // x [n][dim] in place: pair i of row t turns by the angle whose cos and sin are c, s[t * table_stride + i], i < half;
   // dimensions from 2 * half on stay. table_stride 0: one angle for all rows.
@@ -122,6 +135,7 @@ typedef struct tk_table {
   tk_score_tiles _Nonnull score_bf16;
 
   tk_prefill prefill;
+  tk_linear linear;
 } tk_table;
 
 void tk_fill_v2(tk_table *_Nonnull table);

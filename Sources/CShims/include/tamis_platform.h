@@ -28,3 +28,6 @@ static inline int64_t ts_add_i64(int64_t *word, int64_t value) { return __atomic
 const char *ts_build_commit(void);
 const char *ts_build_compiler(void);
 const char *ts_zstd_version(void);
+
+// File of the library or program that this code was linked into; NULL when the loader does not know.
+const char *ts_object_path(void);

@@ -107,6 +107,20 @@ TS_INLINE ts_d8 ts_fma_f64(ts_d8 s, ts_d8 a, ts_d8 b) {
 #endif
 }
 TS_INLINE ts_f ts_splat(float x) { return (ts_f)(x); }
+// x / scale to the nearest integers (ties to even), never beyond 127; 0 where x is not finite. Eight or sixteen bytes.
+TS_INLINE void ts_store_quantised(void *_Nonnull p, ts_f x, float scale) {
+  ts_f y = __builtin_elementwise_roundeven(x / scale);
+  y = y > 127.0f ? (ts_f)(127.0f) : y;
+  y = y < -127.0f ? (ts_f)(-127.0f) : y;
+  ts_u finite = (ts_u)(((ts_u)x & 0x7f800000u) != 0x7f800000u);
+  ts_b b = __builtin_convertvector(__builtin_convertvector((ts_f)(finite & (ts_u)y), ts_i), ts_b);
+  __builtin_memcpy(p, &b, sizeof b);
+}
+// |x| where x is finite, 0 elsewhere
+TS_INLINE ts_f ts_finite_size(ts_f x) {
+  ts_u size = (ts_u)x & 0x7fffffffu;
+  return (ts_f)((ts_u)(size < 0x7f800000u) & size);
+}
 
 // The greater, or b where either is NaN.
 TS_INLINE ts_f ts_max(ts_f a, ts_f b) { return a > b ? a : b; }
@@ -303,19 +317,18 @@ TS_INLINE ts_f ts_dot_bf16(ts_f a, ts_w x, ts_w y) { return (ts_f)_mm512_dpbf16_
 // a + sum of four products u8 x s8, per lane; lanes of `a` hold integers
 TS_INLINE ts_w ts_dot_u8(ts_w a, ts_w u8, ts_w s8) { return (ts_w)_mm512_dpbusd_epi32((__m512i)a, (__m512i)u8, (__m512i)s8); }
 TS_INLINE ts_w ts_flip_signs(ts_w x) { return x ^ (ts_w)(int32_t)0x80808080; }
+// Bytes 16 i ..< 16 i + 16 four times.
+TS_INLINE ts_w ts_quarter_splat(ts_w x, int i) {
+  return i == 0   ? __builtin_shufflevector(x, x, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3)
+         : i == 1 ? __builtin_shufflevector(x, x, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7)
+         : i == 2 ? __builtin_shufflevector(x, x, 8, 9, 10, 11, 8, 9, 10, 11, 8, 9, 10, 11, 8, 9, 10, 11)
+                  : __builtin_shufflevector(x, x, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15);
+}
 TS_INLINE ts_w ts_splat_word(int32_t x) { return (ts_w)(x); }
 TS_INLINE ts_f ts_to_f32(ts_w x) { return __builtin_convertvector(x, ts_f); }
 TS_INLINE ts_w ts_as_words(ts_f x) { return (ts_w)x; }
 TS_INLINE ts_f ts_as_floats(ts_w x) { return (ts_f)x; }
-// ts_fold_four and ts_sum_folded of integers
-TS_INLINE ts_w ts_fold_words(ts_w x, ts_w y, int half) {
-  ts_w low = half ? (ts_w)_mm512_shuffle_i32x4((__m512i)x, (__m512i)y, 0x88) : (ts_w)_mm512_shuffle_i64x2((__m512i)x, (__m512i)y, 0x44);
-  ts_w high = half ? (ts_w)_mm512_shuffle_i32x4((__m512i)x, (__m512i)y, 0xdd) : (ts_w)_mm512_shuffle_i64x2((__m512i)x, (__m512i)y, 0xee);
-  return low + high;
-}
-TS_INLINE ts_w ts_fold_four_words(ts_w a, ts_w b, ts_w c, ts_w d) {
-  return ts_fold_words(ts_fold_words(a, b, 0), ts_fold_words(c, d, 0), 1);
-}
+// ts_sum_folded of integers
 TS_INLINE ts_w ts_sum_folded_words(ts_w x, ts_w y, ts_w z, ts_w w) {
   __m512i s = (__m512i)((ts_w)_mm512_unpacklo_epi32((__m512i)x, (__m512i)y) + (ts_w)_mm512_unpackhi_epi32((__m512i)x, (__m512i)y));
   __m512i t = (__m512i)((ts_w)_mm512_unpacklo_epi32((__m512i)z, (__m512i)w) + (ts_w)_mm512_unpackhi_epi32((__m512i)z, (__m512i)w));
@@ -347,16 +360,16 @@ TS_INLINE ts_w ts_round(ts_f x) { return (ts_w)_mm512_cvtps_epi32((__m512)x); }
 // low bytes of the lanes
 TS_INLINE void ts_store_bytes(void *_Nonnull p, ts_w x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)x)); }
 TS_INLINE ts_w ts_high_bytes(ts_w x) { return (ts_w)((ts_u)x >> 8); }
-// o[16 l + i] += x[4 l + i], o[16 l + 4 + i] += y[4 l + i], i < 4: the columns of bytes interleaved from four rows
-TS_INLINE void ts_add_words(float *_Nonnull o, ts_f x, ts_f y) {
-  ts_f a = __builtin_shufflevector(x, y, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-  ts_f b = __builtin_shufflevector(x, y, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-  ts_f8 part[4] = {__builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15),
-                   __builtin_shufflevector(b, b, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(b, b, 8, 9, 10, 11, 12, 13, 14, 15)};
-  for (int l = 0; l < 4; l++) {
-    ts_f8 v; __builtin_memcpy(&v, o + 16 * l, sizeof v);
-    v += part[l];
-    __builtin_memcpy(o + 16 * l, &v, sizeof v);
-  }
+// Quarters of a, b, c, d: quarter j of vector i to quarter i of vector j, in place at o
+TS_INLINE void ts_transpose_quarters(float *_Nonnull o) {
+  ts_f a = ts_load_f32(o), b = ts_load_f32(o + 16), c = ts_load_f32(o + 32), d = ts_load_f32(o + 48);
+  ts_f x = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+  ts_f y = __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  ts_f z = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+  ts_f w = __builtin_shufflevector(c, d, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  ts_store_f32(o, __builtin_shufflevector(x, z, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27));
+  ts_store_f32(o + 16, __builtin_shufflevector(x, z, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31));
+  ts_store_f32(o + 32, __builtin_shufflevector(y, w, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27));
+  ts_store_f32(o + 48, __builtin_shufflevector(y, w, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31));
 }
 #endif

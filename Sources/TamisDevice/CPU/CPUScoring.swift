@@ -179,7 +179,7 @@ extension CPUBackend {
         (queries.f32! + (h * group + g) * d).update(from: query + head * d, count: d)
       }
     }
-    withUnsafePointer(to: queries) { kernels.pointee.prepare_queries($0) }
+    for h in 0..<kvHeads { withUnsafePointer(to: queries.slice(h * group, group)) { kernels.pointee.prepare_queries($0) } }
     let work = Scoring(
       store: store, keys: keys, candidates: candidates, queries: queries, heads: order, group: group, qHeads: qHeads,
       z: shared.take(Float.self, blocks * qHeads * Scoring.block), table: kernels, kernels: RowKernels(kernels, store.layout.dtype))

@@ -76,6 +76,7 @@ struct SplitAttention {
       withUnsafePointer(to: state.q) { table.pointee.prepare_queries($0) }
     }
     attend(head, first, n, part * self.part, min(rows.count, (part + 1) * self.part), state)
+    reorder(state.o, n * group)
     if parts == 1 {
       for r in 0..<n * group {
         finish(head, first + r / group, r % group, m: state.m[r], l: state.l[r], state.o + r * d)
@@ -160,21 +161,18 @@ struct SplitAttention {
       }
       return
     }
-    gather(&keys, block, next.map { rows.keyRows($0, head: head) }, next?.count ?? 0, state)
     if rotation.half == 0 {
+      gather(&keys, block, next.map { rows.keyRows($0, head: head) }, next?.count ?? 0, state, turned: nil)
       dot(state.q, head, block, state)
       return
     }
     let natural = rule.positions == .natural
-    var start = natural ? rows.token(at: place) : place
-    if natural && block.isSelected {
-      let offset = (place - rows.sinks) * rotation.half
-      rotation.turn(
-        state.keys, block.count, d, rotation.selectedCos! + offset, rotation.selectedSin! + offset, stride: rotation.half, table)
-      start = 0
-    } else {
-      rotation.turn(state.keys, block.count, d, rotation.cos, rotation.sin, stride: rotation.half, table)
-    }
+    let start = natural ? (block.isSelected ? 0 : rows.token(at: place)) : place
+    let offset = (place - rows.sinks) * rotation.half
+    let absolute = natural && block.isSelected
+    let cos = UnsafePointer(absolute ? rotation.selectedCos! + offset : rotation.cos)
+    let sin = UnsafePointer(absolute ? rotation.selectedSin! + offset : rotation.sin)
+    gather(&keys, block, next.map { rows.keyRows($0, head: head) }, next?.count ?? 0, state, turned: (cos, sin))
     state.turned.f32!.update(from: state.q.f32!, count: n * group * d)
     for i in 0..<n {
       table.pointee.angles(Double(firstPosition + first + i - start), rotation.frequency, rotation.half, state.cos, state.sin)
@@ -188,16 +186,36 @@ struct SplitAttention {
   /// have products that keep pace by themselves.
   private func gathers(_ block: AttendedRows.Block) -> Bool { widens || (block.rows != nil && rows.dtype == .f32) }
 
-  /// Copies rows to scratch as f32 while the rows of the next block come near.
-  private func gather(_ from: inout tk_rows, _ block: AttendedRows.Block, _ next: tk_rows?, _ nextCount: Int, _ state: State) {
+  /// Copies rows to scratch as f32 while the rows of the next block come near; `turned`: by these cosines and sines.
+  private func gather(
+    _ from: inout tk_rows, _ block: AttendedRows.Block, _ next: tk_rows?, _ nextCount: Int, _ state: State,
+    turned: (cos: UnsafePointer<Float>, sin: UnsafePointer<Float>)?
+  ) {
     guard let next, block.rows != nil else {
-      kernels.gather(&from, block.count, Int32(rows.headDim), state.keys)
+      gather(&from, block.count, state, turned)
       return
     }
     withUnsafePointer(to: next) { next in
       from.ahead = next
       from.ahead_count = nextCount
-      kernels.gather(&from, block.count, Int32(rows.headDim), state.keys)
+      gather(&from, block.count, state, turned)
+    }
+  }
+
+  private func gather(
+    _ from: inout tk_rows, _ n: Int, _ state: State, _ turned: (cos: UnsafePointer<Float>, sin: UnsafePointer<Float>)?
+  ) {
+    let d = rows.headDim
+    guard let (cos, sin) = turned else {
+      kernels.gather(&from, n, Int32(d), state.keys)
+      return
+    }
+    let half = rotation.half
+    if rotation.rope.style == .half {
+      kernels.turn(&from, n, Int32(d), Int32(half), cos, sin, half, state.keys)
+    } else {
+      kernels.gather(&from, n, Int32(d), state.keys)
+      rotation.turn(state.keys, n, d, cos, sin, stride: half, table)
     }
   }
 
@@ -247,7 +265,7 @@ struct SplitAttention {
     let gathers = gathers(block)
     let accumulate = gathers ? table.pointee.accumulate_f32 : kernels.accumulate
     if gathers {
-      gather(&values, block, next.map { rows.valueRows($0, head: head) }, next?.count ?? 0, state)
+      gather(&values, block, next.map { rows.valueRows($0, head: head) }, next?.count ?? 0, state, turned: nil)
       values = widened(state.keys)
     }
     if whole {
@@ -261,6 +279,7 @@ struct SplitAttention {
       }
       return
     }
+    reorder(state.o, all)
     for r in 0..<all {
       let i = first + r / group
       let from = max(low[i] - place, 0)
@@ -271,6 +290,12 @@ struct SplitAttention {
       var seen = gathers ? widened(state.keys + from * d) : rows.valueRows(part, head: head)
       accumulate(&seen, to - from, state.z + r * Self.stride + from, Self.stride, 1, Int32(d), state.o + r * d)
     }
+    reorder(state.o, all)
+  }
+
+  /// The columns of int8 rows' sums to their natural order, or back to that of the kernel.
+  private func reorder(_ o: UnsafeMutablePointer<Float>, _ count: Int) {
+    if rows.dtype == .i8 && !widens { table.pointee.reorder_i8(o, Int32(count), Int32(rows.headDim)) }
   }
 
   /// Rows of f32 in scratch.

@@ -32,6 +32,10 @@ struct TiledAttention {
   let gather: tk_gather
   /// Products of bf16 pairs; otherwise f32.
   let pairs: Bool
+  /// Every query sees every key: then a value that is not finite may stay in its tile, for it reaches all of them anyway.
+  private let seesAll: Bool
+  /// The queries' own bits are what the kernel packs.
+  private let packsInPlace: Bool
 
   let panels: Int
   let blocks: Int
@@ -65,6 +69,8 @@ struct TiledAttention {
     let log2e: Float = 1.442_695_04
     (queryFactor, logitScale) = positive ? (1, rule.scale * log2e) : (rule.scale, log2e)
     pairs = rows.dtype == .bf16 && kernels.scores_bf16 != nil && positive && rotation.half == 0 && !f32Products
+    seesAll = (0..<q.shape[1]).allSatisfy { low[$0] <= 0 && high[$0] >= rows.count }
+    packsInPlace = pairs && q.dtype == .bf16 && q.stride[2] == 1
     bias = rule.keyZeroBias != nil && rows.count > 0 && rows.token(at: 0) == 0 ? rule.keyZeroBias : nil
 
     let kvHeads = q.shape[0] / group
@@ -118,17 +124,21 @@ struct TiledAttention {
       let row = firstRow + lane
       let at = p * Self.lanes + lane
       (s.lo[at], s.hi[at], s.m[at], s.l[at], s.bias[at]) = (0, 0, -.infinity, 0, 0)
-      s.sources[lane] = nil
+      (s.sources[lane], s.sources16[lane]) = (nil, nil)
       if row >= rowCount { continue }
       let i = row / group
       let head = kvHead * group + row % group
-      let query = s.queries + lane * d
-      q.loadRow(head, i, to: query, table)
-      if rotation.half > 0 {
-        table.pointee.angles(Double(firstPosition + i), rotation.frequency, rotation.half, s.cos, s.sin)
-        rotation.turn(query, 1, d, s.cos, s.sin, stride: 0, table)
+      if packsInPlace {
+        s.sources16[lane] = UnsafePointer(q.row(head, i).assumingMemoryBound(to: UInt16.self))
+      } else {
+        let query = s.queries + lane * d
+        q.loadRow(head, i, to: query, table)
+        if rotation.half > 0 {
+          table.pointee.angles(Double(firstPosition + i), rotation.frequency, rotation.half, s.cos, s.sin)
+          rotation.turn(query, 1, d, s.cos, s.sin, stride: 0, table)
+        }
+        s.sources[lane] = UnsafePointer(query)
       }
-      s.sources[lane] = UnsafePointer(query)
       if let bias { s.bias[at] = bias[head] }
       if low[i] >= high[i] { continue }
       (s.lo[at], s.hi[at]) = (Int32(truncatingIfNeeded: low[i]), Int32(truncatingIfNeeded: high[i]))
@@ -143,9 +153,7 @@ struct TiledAttention {
       return
     }
     // Exact where the queries were bf16, one rounding otherwise.
-    for lane in 0..<Self.lanes {
-      s.sources16[lane] = nil
-      if s.sources[lane] == nil { continue }
+    for lane in 0..<Self.lanes where s.sources[lane] != nil {
       table.pointee.f32_to_bf16(s.queries + lane * d, s.queries16 + lane * d, d)
       s.sources16[lane] = UnsafePointer(s.queries16 + lane * d)
     }
@@ -195,8 +203,12 @@ struct TiledAttention {
       let k = rows.keyRows(run, head: head)
       let v = rows.valueRows(run, head: head)
       (tile.k, tile.kRow) = (k.base!, k.stride)
-      tile.nonFinite = markNonFinite(v.base!, v.stride, n, s)
-      if pairs || tile.nonFinite > 0 {
+      tile.nonFinite = seesAll ? 0 : markNonFinite(v.base!, v.stride, n, s)
+      if pairs && tile.nonFinite == 0 {
+        kernels.interleave_bf16(v.base!.assumingMemoryBound(to: UInt16.self), v.stride, n, d, s.pairs(s.tileV))
+        return tile
+      }
+      if tile.nonFinite > 0 {
         gatherValues(place, n, head, s)
       } else {
         (tile.v, tile.vRow) = (v.base!, v.stride)
@@ -204,7 +216,7 @@ struct TiledAttention {
     } else {
       gatherKeys(place, n, head, s)
       gatherValues(place, n, head, s)
-      tile.nonFinite = markNonFinite(pairs ? s.gathered : s.tileV, d, n, s)
+      tile.nonFinite = seesAll ? 0 : markNonFinite(pairs ? s.gathered : s.tileV, d, n, s)
     }
     for i in 0..<tile.nonFinite {
       if pairs {
@@ -344,52 +356,5 @@ struct TiledAttention {
         for dim in 0..<d { oT[dim * Self.lanes + lane] += weight * s.queries[dim] }
       }
     }
-  }
-}
-
-/// What one task of `TiledAttention` works in.
-private struct PanelScratch {
-  /// Floats of a panel of queries or outputs.
-  let panel: Int
-  let qT, oT, sT, m, l, bias, rescale, lse, tileK, tileV, gathered, queries, cos, sin: UnsafeMutablePointer<Float>
-  let queries16: UnsafeMutablePointer<UInt16>
-  let lo, hi, begin, end, marks: UnsafeMutablePointer<Int32>
-  /// The KV head of the task.
-  let head: UnsafeMutablePointer<Int>
-  let sources: UnsafeMutablePointer<UnsafePointer<Float>?>
-  let sources16: UnsafeMutablePointer<UnsafePointer<UInt16>?>
-  let targets: UnsafeMutablePointer<UnsafeMutablePointer<Float>?>
-
-  init(_ work: TiledAttention, _ scratch: Scratch) {
-    let lanes = TiledAttention.lanes
-    let d = work.rows.headDim
-    let n = work.panels
-    let keys = TiledAttention.tileKeys
-    panel = d * lanes
-    let half = work.rotation.half
-    let perPanel = 2 * Scratch.bytes(Float.self, n * panel) + 5 * Scratch.bytes(Float.self, n * lanes) + 2 * Scratch.bytes(Float.self, n)
-    let perTile = Scratch.bytes(Float.self, keys * lanes) + 2 * Scratch.bytes(Float.self, (keys + 1) * d) + Scratch.bytes(Float.self, keys * d / 2)
-    let perLane = 2 * Scratch.bytes(Float.self, lanes) + 2 * Scratch.bytes(Float.self, lanes * d) + 3 * Scratch.bytes(Float.self, 2 * lanes)
-    scratch.reset(
-      reserving: perPanel + perTile + perLane + 2 * Scratch.bytes(Float.self, half) + Scratch.bytes(Int32.self, keys)
-        + Scratch.bytes(Int.self, 1))
-    func floats(_ count: Int) -> UnsafeMutablePointer<Float> { scratch.take(Float.self, count) }
-    (qT, oT, sT) = (floats(n * panel), floats(n * panel), floats(keys * lanes))
-    (m, l, bias) = (floats(n * lanes), floats(n * lanes), floats(n * lanes))
-    (rescale, lse) = (floats(lanes), floats(lanes))
-    (tileK, tileV, gathered) = (floats((keys + 1) * d), floats((keys + 1) * d), floats(keys * d / 2))
-    (queries, cos, sin) = (floats(lanes * d), floats(half), floats(half))
-    queries16 = scratch.take(UInt16.self, lanes * d)
-    (lo, hi) = (scratch.take(Int32.self, n * lanes), scratch.take(Int32.self, n * lanes))
-    (begin, end) = (scratch.take(Int32.self, n), scratch.take(Int32.self, n))
-    marks = scratch.take(Int32.self, keys)
-    head = scratch.take(Int.self, 1)
-    sources = scratch.take(UnsafePointer<Float>?.self, lanes)
-    sources16 = scratch.take(UnsafePointer<UInt16>?.self, lanes)
-    targets = scratch.take(UnsafeMutablePointer<Float>?.self, lanes)
-  }
-
-  func pairs(_ floats: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<UInt16> {
-    UnsafeMutableRawPointer(floats).assumingMemoryBound(to: UInt16.self)
   }
 }

@@ -437,6 +437,115 @@ enum EmbeddedKernels {
 
     """#
 
+  static let attendRagged = #"""
+    // Attention of every token over its own sequence, in tiles with an online softmax (FlashAttention-2, arXiv 2307.08691,
+    // Algorithm 1). qkv [n][3][heads][D]; out [n][heads][D]. One work-group per (tile of BM queries of one sequence, head). -D BM:
+    // queries of a tile; RM: queries of a work-item; TK: keys of a tile, a multiple of 8. Work-item (y, x) of BM/RM by 8 owns
+    // queries y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ... tiles [groups] (first query, first token of the sequence, past
+    // its last token).
+
+    #define TX 8
+    #define WG (TX * BM / RM)
+    #define KM (TK / TX)
+    #define DM ((D4 + TX - 1) / TX)
+    #define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
+
+    kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_ragged(
+        global const float *qkv, int heads, global const int *tiles, float scale, global float *out) {
+      local float4 query[BM * TILE_STRIDE];
+      local float4 tile[TK * TILE_STRIDE];
+      local float p[BM * (TK + 1)];
+      local float reduced[BM * TX];
+
+      const int lid = get_local_id(0);
+      const int x = lid % TX, y = lid / TX;
+      const int group = get_group_id(0), head = get_group_id(1);
+      const int first = tiles[3 * group], begin = tiles[3 * group + 1], end = tiles[3 * group + 2];
+      const size_t pitch = (size_t)3 * heads * D4;
+      const size_t q = (size_t)head * D4, k = q + (size_t)heads * D4, v = k + (size_t)heads * D4;
+
+      for (int e = lid; e < BM * D4; e += WG) {
+        const int t = min(first + e / D4, end - 1);
+        query[e / D4 * TILE_STRIDE + e % D4] = vload4(t * pitch + q + e % D4, qkv);
+      }
+      float m[RM], l[RM];
+      float4 acc[RM * DM];
+      for (int r = 0; r < RM; r++) m[r] = -INFINITY, l[r] = 0.0f;
+      for (int e = 0; e < RM * DM; e++) acc[e] = (float4)(0.0f);
+
+      for (int start = begin; start < end; start += TK) {
+        const int count = min(TK, end - start);
+        for (int e = lid; e < TK * D4; e += WG)
+          tile[e / D4 * TILE_STRIDE + e % D4] =
+              e / D4 < count ? vload4((start + e / D4) * pitch + k + e % D4, qkv) : (float4)(0.0f);
+        barrier(CLK_LOCAL_MEM_FENCE);
+
+        float z[RM * KM];
+        for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
+        for (int i = 0; i < D4; i++) {
+          float4 a[RM];
+          for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
+          for (int j = 0; j < KM; j++) {
+            const float4 b = tile[(j * TX + x) * TILE_STRIDE + i];
+            for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], b);
+          }
+        }
+        for (int r = 0; r < RM; r++) {
+          float top = -INFINITY;
+          for (int j = 0; j < KM; j++) {
+            z[r * KM + j] *= scale;
+            if (j * TX + x < count) top = fmax(top, z[r * KM + j]);
+          }
+          reduced[(y * RM + r) * TX + x] = top;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+
+        for (int r = 0; r < RM; r++) {
+          const int row = y * RM + r;
+          float top = m[r];
+          for (int e = 0; e < TX; e++) top = fmax(top, reduced[row * TX + e]);
+          const float base = top == -INFINITY ? 0.0f : top;
+          const float alpha = exp(m[r] - base);
+          m[r] = top;
+          l[r] *= alpha;
+          for (int e = 0; e < DM; e++) acc[r * DM + e] *= alpha;
+          for (int j = 0; j < KM; j++) {
+            const float w = j * TX + x < count ? exp(z[r * KM + j] - base) : 0.0f;
+            p[row * (TK + 1) + j * TX + x] = w;
+            l[r] += w;
+          }
+        }
+        // The keys have been used: their place takes the values.
+        for (int e = lid; e < count * D4; e += WG)
+          tile[e / D4 * TILE_STRIDE + e % D4] = vload4((start + e / D4) * pitch + v + e % D4, qkv);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int t = 0; t < count; t++) {
+          float w[RM];
+          for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
+          for (int e = 0; e < DM; e++) {
+            if (HAS_DIM(e)) {
+              const float4 u = tile[t * TILE_STRIDE + e * TX + x];
+              for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * u;
+            }
+          }
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+
+      for (int r = 0; r < RM; r++) reduced[(y * RM + r) * TX + x] = l[r];
+      barrier(CLK_LOCAL_MEM_FENCE);
+      for (int r = 0; r < RM; r++) {
+        const int t = first + y * RM + r;
+        float sum = 0.0f;
+        for (int e = 0; e < TX; e++) sum += reduced[(y * RM + r) * TX + e];
+        if (t < end)
+          for (int e = 0; e < DM; e++)
+            if (HAS_DIM(e)) vstore4(acc[r * DM + e] / sum, (size_t)t * heads * D4 + head * D4 + e * TX + x, out);
+      }
+    }
+
+    """#
+
   static let common = #"""
     // What every program begins with: element types, key rows, the attended list and rotation.
     // -D DTYPE: element type of the key and value rows, numbered as tamis_dtype. -D D: head dim, a multiple of 8.
@@ -560,6 +669,164 @@ enum EmbeddedKernels {
     static inline float logit(float dot_qk, float scale, float softcap, float bias) {
       const float z = dot_qk * scale;
       return (softcap > 0.0f ? softcap * tanh(z / softcap) : z) + bias;
+    }
+
+    """#
+
+  static let embed = #"""
+    // The embedding of a token: word + position + type, and LayerNorm, by itself or of a sum.
+
+    // x [n][width] = word[id] + position[p] + type[t]. -D WTYPE: element type of the word rows; the other tables are f32.
+    #ifdef WTYPE
+    #define WELEM JOIN(ELEM_, WTYPE)
+
+    static inline float element(global const WELEM *rows, global const float *scales, int row, int width, int i) {
+      const size_t at = (size_t)row * width + i;
+    #if WTYPE == DTYPE_F16
+      return vload_half(at, rows);
+    #elif WTYPE == DTYPE_BF16
+      return as_float((uint)rows[at] << 16);
+    #elif WTYPE == DTYPE_I8
+      return rows[at] * scales[row];
+    #else
+      return rows[at];
+    #endif
+    }
+
+    kernel __attribute__((reqd_work_group_size(64, 1, 1))) void embed(
+        global const int *ids, global const int *positions, global const int *types, int has_types, global const WELEM *word,
+        global const float *word_scales, global const float *position, global const float *type, int width, global float *x) {
+      const int t = get_group_id(0);
+      const int id = ids[t], p = positions[t], s = has_types ? types[t] : 0;
+      for (int i = get_local_id(0); i < width; i += 64)
+        x[(size_t)t * width + i] =
+            element(word, word_scales, id, width, i) + position[(size_t)p * width + i] + type[(size_t)s * width + i];
+    }
+    #endif
+
+    static inline float sum_of(float value, local float *sums, int lid) {
+      sums[lid] = value;
+      barrier(CLK_LOCAL_MEM_FENCE);
+      for (int half_way = 32; half_way > 0; half_way /= 2) {
+        if (lid < half_way) sums[lid] += sums[lid + half_way];
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+      const float sum = sums[0];
+      barrier(CLK_LOCAL_MEM_FENCE);
+      return sum;
+    }
+
+    // x = LN(x + y) or LN(x), in place; one work-group per token.
+    kernel __attribute__((reqd_work_group_size(64, 1, 1))) void layer_norm(
+        global float *x, global const float *y, int has_y, int width, global const float *weight, global const float *bias,
+        float epsilon) {
+      local float sums[64];
+      const int lid = get_local_id(0);
+      const size_t row = (size_t)get_group_id(0) * width;
+      float sum = 0.0f;
+      for (int i = lid; i < width; i += 64) {
+        const float v = x[row + i] + (has_y ? y[row + i] : 0.0f);
+        x[row + i] = v;
+        sum += v;
+      }
+      const float mean = sum_of(sum, sums, lid) / width;
+      float squares = 0.0f;
+      for (int i = lid; i < width; i += 64) {
+        const float v = x[row + i] - mean;
+        squares += v * v;
+      }
+      const float scale = 1.0f / sqrt(sum_of(squares, sums, lid) / width + epsilon);
+      for (int i = lid; i < width; i += 64) x[row + i] = (x[row + i] - mean) * scale * weight[i] + bias[i];
+    }
+
+    """#
+
+  static let linear = #"""
+    // y = act(x W^T + b), f32 products of x with weights of any storage. One work-group per tile of 64 tokens and 64 outputs, one
+    // work-item per 4 by 4 of it. A sum runs over the inputs in one order, whatever else is in the batch.
+    // -D WTYPE: element type of the weights, numbered as tamis_dtype. -D ACT: 0 none, 1 gelu, 2 its tanh form, 3 relu.
+    // w [outputs][pitch], pitch a multiple of 4 >= inputs, zeros behind the inputs; i8 rows have a scale. x [n][inputs].
+
+    #define TILE 64
+    #define STEP 16
+    #define SIDE (TILE + 4)
+    #define WELEM JOIN(ELEM_, WTYPE)
+    #define wload4 JOIN(load4_, WTYPE)
+
+    static inline float activate(float x) {
+    #if ACT == 1
+      return 0.5f * x * (1.0f + erf(x * 0.70710678118654752f));
+    #elif ACT == 2
+      return 0.5f * x * (1.0f + tanh(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+    #elif ACT == 3
+      return fmax(x, 0.0f);
+    #else
+      return x;
+    #endif
+    }
+
+    kernel __attribute__((reqd_work_group_size(256, 1, 1))) void linear(
+        global const float *x, int n, int inputs, global const WELEM *w, int pitch, global const float *scales,
+        global const float *bias, int outputs, global float *y) {
+      // Columns of x and of w: the 64 numbers that meet in one product lie side by side.
+      local float xs[STEP * SIDE], ws[STEP * SIDE];
+      const int lid = get_local_id(0);
+      const int first_token = get_group_id(1) * TILE, first_output = get_group_id(0) * TILE;
+      const int tx = lid % 16, ty = lid / 16;
+      // What this work-item brings: four inputs of one row of each.
+      const int row = lid / 4, column = lid % 4 * 4;
+      const int token = first_token + row, output = first_output + row;
+      float4 acc[4];
+      for (int r = 0; r < 4; r++) acc[r] = (float4)(0.0f);
+
+      for (int start = 0; start < inputs; start += STEP) {
+        const int k = start + column;
+        float4 a = (float4)(0.0f), b = (float4)(0.0f);
+        if (token < n) {
+          global const float *from = x + (size_t)token * inputs;
+          if (k + 4 <= inputs) {
+            a = vload4(0, from + k);
+          } else {
+            if (k < inputs) a.x = from[k];
+            if (k + 1 < inputs) a.y = from[k + 1];
+            if (k + 2 < inputs) a.z = from[k + 2];
+          }
+        }
+        if (output < outputs && k < pitch) b = wload4(w, ((size_t)output * pitch + k) / 4);
+        xs[(column + 0) * SIDE + row] = a.x;
+        xs[(column + 1) * SIDE + row] = a.y;
+        xs[(column + 2) * SIDE + row] = a.z;
+        xs[(column + 3) * SIDE + row] = a.w;
+        ws[(column + 0) * SIDE + row] = b.x;
+        ws[(column + 1) * SIDE + row] = b.y;
+        ws[(column + 2) * SIDE + row] = b.z;
+        ws[(column + 3) * SIDE + row] = b.w;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int i = 0; i < STEP; i++) {
+          const float4 u = vload4(0, xs + i * SIDE + ty * 4), v = vload4(0, ws + i * SIDE + tx * 4);
+          acc[0] += u.x * v;
+          acc[1] += u.y * v;
+          acc[2] += u.z * v;
+          acc[3] += u.w * v;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+      }
+
+      for (int r = 0; r < 4; r++) {
+        const int t = first_token + ty * 4 + r;
+        if (t >= n) return;
+        const float sums[4] = {acc[r].x, acc[r].y, acc[r].z, acc[r].w};
+        for (int c = 0; c < 4; c++) {
+          const int o = first_output + tx * 4 + c;
+          if (o >= outputs) break;
+    #if WTYPE == DTYPE_I8
+          const float z = sums[c] * scales[o] + bias[o];
+    #else
+          const float z = sums[c] + bias[o];
+    #endif
+          y[(size_t)t * outputs + o] = activate(z);
+        }
+      }
     }
 
     """#

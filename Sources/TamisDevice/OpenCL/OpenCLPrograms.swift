@@ -3,7 +3,7 @@ import TamisCore
 
 /// One .cl file.
 enum OpenCLOperation: String {
-  case append, attendDecode, attendPrefill, attendMerge, score, vote, topK
+  case append, attendDecode, attendPrefill, attendMerge, attendRagged, embed, linear, score, vote, topK
 
   var source: String {
     switch self {
@@ -11,6 +11,9 @@ enum OpenCLOperation: String {
     case .attendDecode: EmbeddedKernels.attendDecode
     case .attendPrefill: EmbeddedKernels.attendPrefill
     case .attendMerge: EmbeddedKernels.attendMerge
+    case .attendRagged: EmbeddedKernels.attendRagged
+    case .embed: EmbeddedKernels.embed
+    case .linear: EmbeddedKernels.linear
     case .score: EmbeddedKernels.score
     case .vote: EmbeddedKernels.vote
     case .topK: EmbeddedKernels.topK

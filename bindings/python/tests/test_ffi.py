@@ -4,7 +4,7 @@ import ctypes
 import re
 import shutil
 import subprocess
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ def code() -> str:
 
 
 SCALARS = {
-    "int32_t": c_int32, "uint32_t": c_uint32, "int64_t": c_int64, "size_t": c_size_t, "float": c_float, "double": c_double,
+    "int32_t": c_int32, "uint32_t": c_uint32, "int64_t": c_int64, "uint64_t": c_uint64, "size_t": c_size_t, "float": c_float, "double": c_double,
     "void": None,
 }
 
@@ -56,8 +56,10 @@ def ctype(text: str, names: dict):
     base = text.replace("*", " ").replace("const", " ").split()
     assert len(base) == 1, text
     if base[0] == "char":
-        assert stars == 1
-        return c_char_p
+        kind = c_char_p
+        for _ in range(stars - 1):
+            kind = POINTER(kind)
+        return kind
     if base[0] == "void" and stars == 1:
         return c_void_p
     kind = names[base[0]]
@@ -171,7 +173,11 @@ def test_versions_agree():
     assert f'version = "{dotted}"' in (ROOT / "bindings" / "python" / "pyproject.toml").read_text()
 
 
-INIT = ["tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options"]
+INIT = [
+    "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_encoder_options",
+    "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_specpc_options",
+    "tamis_cluster_options", "tamis_annotate_options", "tamis_compressor_options", "tamis_compress_options",
+]
 
 
 @pytest.mark.parametrize("tag", INIT)

@@ -11,8 +11,12 @@ arrays in and out; torch tensors go in and come out without a copy, through DLPa
 """
 
 from ._arrays import Tensor
+from .annotation import Annotation, AnnotationReport, annotate, annotate_file, filter_annotations
 from .attention import attention, merge
+from .compression import CompressedContext, Compression, PromptCompressor, default_model_path
+from .clusters import Clusters, cluster
 from .context import Context, build_info, default_context, version
+from .encoder import Encoder, EncoderInfo
 from .errors import (
     BufferTooSmallError, CacheFullError, CancelledError, DeviceError, FileError, FileMissingError, FormatError, InternalError,
     InvalidArgumentError, LibraryNotFoundError, NoDeviceError, NotFoundError, OutOfMemoryError, TamisError, UnsupportedError,
@@ -21,14 +25,22 @@ from .kv import KVCache, KVMemory, KVOptions, RoPE, Sequence, SnapshotInfo, snap
 from .ops import convert, rope, top_k
 from .retrieval import DenseAttention, Method, Selector, Stats, StreamingLLM, TokenSelect
 from .tokenizer import Encoding, Tokenizer, TokenStream
+from .text_scores import (
+    SpecPC, TextSelection, byte_spans, keep_informative, kept_spans, kept_text, selective_context, self_information, split_text,
+    unit_scores,
+)
 from .weights import SafeTensors, open_safetensors
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "BufferTooSmallError", "CacheFullError", "CancelledError", "Context", "DenseAttention", "DeviceError", "Encoding", "FileError",
-    "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions",
-    "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "RoPE", "SafeTensors", "Selector",
-    "Sequence", "SnapshotInfo", "Stats", "StreamingLLM", "TamisError", "Tensor", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "attention",
-    "build_info", "convert", "default_context", "merge", "open_safetensors", "rope", "snapshot_info", "top_k", "version",
+    "Annotation", "AnnotationReport", "BufferTooSmallError", "CacheFullError", "CancelledError", "Clusters",
+    "CompressedContext", "Compression", "Context", "DenseAttention", "DeviceError", "Encoder", "EncoderInfo", "Encoding",
+    "FileError", "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory",
+    "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "PromptCompressor",
+    "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo", "SpecPC", "Stats", "StreamingLLM", "TamisError", "Tensor",
+    "TextSelection", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "annotate", "annotate_file", "attention",
+    "build_info", "byte_spans", "cluster", "convert", "default_context", "default_model_path", "filter_annotations",
+    "keep_informative", "kept_spans", "kept_text", "merge", "open_safetensors", "rope", "selective_context",
+    "self_information", "snapshot_info", "split_text", "top_k", "unit_scores", "version",
 ]

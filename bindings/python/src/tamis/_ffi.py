@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctypes import (
-    CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p,
+    CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p,
 )
 from typing import Any
 
@@ -226,6 +226,75 @@ class tamis_weights(Structure):
     """Opaque."""
 
 
+# --------------------------------------------------------------------------------------------------- encoder.h
+
+TAMIS_PRECISION_STORED = -1
+TAMIS_PRECISION_F32 = 0
+TAMIS_PRECISION_BF16 = 1
+TAMIS_PRECISION_I8 = 2
+
+TAMIS_ENCODER_BERT = 0
+TAMIS_ENCODER_ROBERTA = 1
+TAMIS_ENCODER_ELECTRA = 2
+
+TAMIS_POOLING_STORED = -1
+TAMIS_POOLING_MEAN = 0
+TAMIS_POOLING_CLS = 1
+TAMIS_POOLING_MAX = 2
+
+TAMIS_CLASS_LOGITS = 0
+TAMIS_CLASS_PROBABILITIES = 1
+
+tamis_precision = c_int32
+tamis_encoder_kind = c_int32
+tamis_pooling = c_int32
+tamis_class_form = c_int32
+
+
+class tamis_encoder_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("precision", tamis_precision),
+        ("added_rows", c_int32),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_encoder(Structure):
+    """Opaque."""
+
+
+class tamis_encoder_info(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", tamis_encoder_kind),
+        ("precision", tamis_precision),
+        ("layers", c_int32),
+        ("hidden", c_int32),
+        ("heads", c_int32),
+        ("vocabulary", c_int32),
+        ("types", c_int32),
+        ("max_tokens", c_int32),
+        ("pad_id", c_int32),
+        ("labels", c_int32),
+        ("pooling", tamis_pooling),
+        ("normalise", c_int32),
+        ("embed_tokens", c_int32),
+        ("parameters", c_int64),
+        ("bytes", c_int64),
+    ]
+
+
+class tamis_ragged(Structure):
+    _fields_ = [
+        ("ids", POINTER(c_int32)),
+        ("starts", POINTER(c_int64)),
+        ("sequences", c_int64),
+        ("types", POINTER(c_int32)),
+    ]
+
+
 # ------------------------------------------------------------------------------------------------- tokenizer.h
 
 TAMIS_TOKENIZER_JSON = 0
@@ -304,22 +373,278 @@ class tamis_decoder(Structure):
     """Opaque."""
 
 
+# ------------------------------------------------------------------------------------------------- compression.h
+
+TAMIS_COMPRESS_NATIVE = 0
+TAMIS_COMPRESS_COMPAT = 1
+
+TAMIS_SCOPE_CHUNK = 0
+TAMIS_SCOPE_CONTEXT = 1
+TAMIS_SCOPE_PROMPT = 2
+
+TAMIS_WORD_MEAN = 0
+TAMIS_WORD_FIRST = 1
+
+TAMIS_PROTECT_CODE = 1
+TAMIS_PROTECT_URLS = 2
+TAMIS_PROTECT_LINKS = 4
+TAMIS_PROTECT_TABLES = 8
+TAMIS_PROTECT_JSON = 16
+
+TAMIS_LINE_BREAKS_FOLLOW = 0
+TAMIS_LINE_BREAKS_KEEP = 1
+
+TAMIS_WORD_KEPT = 1
+TAMIS_WORD_FORCED = 2
+
+tamis_compress_mode = c_int32
+tamis_threshold_scope = c_int32
+tamis_word_probability = c_int32
+tamis_line_breaks = c_int32
+
+
+class tamis_compressor_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("chunk_tokens", c_int32),
+        ("batch_chunks", c_int32),
+        ("max_force_token", c_int32),
+        ("placeholders", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class tamis_compressor(Structure):
+    """Opaque."""
+
+
+class tamis_compress_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("mode", tamis_compress_mode),
+        ("rate", c_double),
+        ("target_token", c_int64),
+        ("threshold", c_double),
+        ("scope", tamis_threshold_scope),
+        ("token_to_word", tamis_word_probability),
+        ("force_reserve_digit", c_int32),
+        ("drop_consecutive", c_int32),
+        ("use_token_level_filter", c_int32),
+        ("use_context_level_filter", c_int32),
+        ("target_context", c_int32),
+        ("protect", c_uint32),
+        ("context_level_rate", c_double),
+        ("context_level_target_token", c_int64),
+        ("force_tokens", POINTER(c_char_p)),
+        ("chunk_end_tokens", POINTER(c_char_p)),
+        ("force_context_ids", POINTER(c_int32)),
+        ("n_force_tokens", c_int32),
+        ("n_chunk_end_tokens", c_int32),
+        ("n_force_context_ids", c_int32),
+        ("line_breaks", tamis_line_breaks),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_compression(Structure):
+    """Opaque."""
+
+
+class tamis_compression_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("contexts", c_int32),
+        ("origin_tokens", c_int64),
+        ("compressed_tokens", c_int64),
+        ("words", c_int64),
+        ("words_kept", c_int64),
+        ("encoder_tokens", c_int64),
+        ("chunks", c_int64),
+        ("encoder_seconds", c_double),
+        ("seconds", c_double),
+    ]
+
+
+class tamis_context_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kept", c_int32),
+        ("origin_tokens", c_int64),
+        ("compressed_tokens", c_int64),
+        ("score", c_double),
+    ]
+
+
+class tamis_span(Structure):
+    _fields_ = [
+        ("start", c_int64),
+        ("end", c_int64),
+    ]
+
+
+class tamis_word(Structure):
+    _fields_ = [
+        ("start", c_int64),
+        ("end", c_int64),
+        ("probability", c_float),
+        ("tokens", c_int32),
+        ("flags", c_uint32),
+        ("pieces", c_uint32),
+    ]
+
+
+# -------------------------------------------------------------------------------------- span.h, text_scores.h
+
+
+TAMIS_UNIT_WORD = 0
+TAMIS_UNIT_SENTENCE = 1
+
+TAMIS_REDUCE_MAX = 0
+TAMIS_REDUCE_SUM = 1
+
+TAMIS_SMOOTH_MAX = 0
+TAMIS_SMOOTH_MEAN = 1
+TAMIS_SMOOTH_NONE = 2
+
+tamis_unit = c_int32
+tamis_reduction = c_int32
+tamis_smoothing = c_int32
+
+
+class tamis_specpc_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("window", c_int32),
+        ("starting_layer", c_int32),
+        ("reduction", tamis_reduction),
+        ("weighted_query", c_int32),
+        ("smoothing", tamis_smoothing),
+        ("kernel", c_int32),
+        ("neighbours", c_int32),
+        ("capacity", c_int64),
+    ]
+
+
+class tamis_specpc(Structure):
+    """Opaque."""
+
+
+# -------------------------------------------------------------------------------------------------- clusters.h
+
+
+class tamis_cluster_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("k", c_int32),
+        ("restarts", c_int32),
+        ("max_iterations", c_int32),
+        ("tolerance", c_double),
+        ("seed", c_uint64),
+        ("normalise", c_int32),
+        ("reserved", c_int32),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_cluster_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("k", c_int32),
+        ("iterations", c_int32),
+        ("converged", c_int32),
+        ("inertia", c_double),
+        ("silhouette", c_double),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ annotation.h
+
+TAMIS_ALIGN_EXACT = 0
+TAMIS_ALIGN_WINDOW = 1
+
+TAMIS_FILTER_NONE = 0
+TAMIS_FILTER_PAPER = 1
+TAMIS_FILTER_OFFICIAL = 2
+
+tamis_alignment = c_int32
+tamis_filter = c_int32
+
+tamis_bad_line_fn = CFUNCTYPE(None, c_int64, c_char_p, c_void_p)
+
+
+class tamis_annotation(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("words", c_int32),
+        ("compressed_words", c_int32),
+        ("labelled", c_int32),
+        ("alignment", tamis_alignment),
+        ("reserved", c_int32),
+        ("variation_rate", c_double),
+        ("hitting_rate", c_double),
+        ("matching_rate", c_double),
+        ("alignment_gap", c_double),
+    ]
+
+
+class tamis_annotate_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("alignment", tamis_alignment),
+        ("window", c_int32),
+        ("filter", tamis_filter),
+        ("drop_variation", c_double),
+        ("drop_gap", c_double),
+        ("strict", c_int32),
+        ("reserved", c_int32),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+        ("bad_line", tamis_bad_line_fn),
+        ("bad_line_user", c_void_p),
+    ]
+
+
+class tamis_annotate_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("pairs", c_int64),
+        ("bad_lines", c_int64),
+        ("empty", c_int64),
+        ("dropped_variation", c_int64),
+        ("dropped_gap", c_int64),
+        ("kept", c_int64),
+        ("words", c_int64),
+        ("labelled", c_int64),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
 _cache = POINTER(tamis_kv_cache)
 _selector = POINTER(tamis_selector)
 _weights = POINTER(tamis_weights)
+_encoder = POINTER(tamis_encoder)
+_ragged = POINTER(tamis_ragged)
 _tokenizer = POINTER(tamis_tokenizer)
 _encoding = POINTER(tamis_encoding)
 _encode_options = POINTER(tamis_encode_options)
 _decoder = POINTER(tamis_decoder)
+_compressor = POINTER(tamis_compressor)
+_compression = POINTER(tamis_compression)
+_texts = POINTER(c_char_p)
 _tensor = POINTER(tamis_tensor)
 _stats = POINTER(tamis_retrieval_stats)
 _size = POINTER(c_size_t)
 _i32 = POINTER(c_int32)
 _i64 = POINTER(c_int64)
 _f32 = POINTER(c_float)
+_f64 = POINTER(c_double)
+_span = POINTER(tamis_span)
+_specpc = POINTER(tamis_specpc)
 _sequence = POINTER(tamis_sequence)
 
 Status = tamis_status
@@ -378,6 +703,15 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_weights_count": (c_int64, (_weights,)),
     "tamis_weights_name": (Status, (_weights, c_int64, c_char_p, c_size_t, _size)),
     "tamis_weights_get": (Status, (_weights, c_char_p, _tensor)),
+    # encoder.h
+    "tamis_encoder_options_init": (None, (POINTER(tamis_encoder_options),)),
+    "tamis_encoder_create": (Status, (_context, c_char_p, POINTER(tamis_encoder_options), POINTER(_encoder))),
+    "tamis_encoder_destroy": (None, (_encoder,)),
+    "tamis_encoder_get_info": (Status, (_encoder, POINTER(tamis_encoder_info))),
+    "tamis_encoder_label": (Status, (_encoder, c_int32, c_char_p, c_size_t, _size)),
+    "tamis_encoder_states": (Status, (_encoder, _ragged, _tensor, tamis_progress_fn, c_void_p)),
+    "tamis_encoder_classify": (Status, (_encoder, _ragged, tamis_class_form, _tensor, tamis_progress_fn, c_void_p)),
+    "tamis_encoder_embed": (Status, (_encoder, _ragged, tamis_pooling, c_int32, _tensor, tamis_progress_fn, c_void_p)),
     # tokenizer.h
     "tamis_tokenizer_open": (Status, (c_char_p, POINTER(_tokenizer))),
     "tamis_tokenizer_from_bytes": (
@@ -405,10 +739,61 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_decoder_destroy": (None, (_decoder,)),
     "tamis_decoder_push": (Status, (_decoder, c_int32, c_char_p, c_size_t, _size)),
     "tamis_decoder_finish": (Status, (_decoder, c_char_p, c_size_t, _size)),
+    # compression.h
+    "tamis_compressor_options_init": (None, (POINTER(tamis_compressor_options),)),
+    "tamis_compressor_create": (
+        Status, (_context, _encoder, _tokenizer, _tokenizer, POINTER(tamis_compressor_options), POINTER(_compressor))),
+    "tamis_compressor_open": (
+        Status, (_context, c_char_p, c_char_p, tamis_precision, POINTER(tamis_compressor_options), POINTER(_compressor))),
+    "tamis_compressor_default_path": (Status, (c_char_p, c_size_t, _size)),
+    "tamis_compressor_destroy": (None, (_compressor,)),
+    "tamis_compressor_count": (Status, (_compressor, c_char_p, c_size_t, _i64)),
+    "tamis_compress_options_init": (None, (POINTER(tamis_compress_options),)),
+    "tamis_compress": (
+        Status, (_compressor, _texts, _size, c_int64, POINTER(tamis_compress_options), POINTER(_compression))),
+    "tamis_compression_destroy": (None, (_compression,)),
+    "tamis_compression_get_report": (Status, (_compression, POINTER(tamis_compression_report))),
+    "tamis_compression_get_context": (Status, (_compression, c_int64, POINTER(tamis_context_report))),
+    "tamis_compression_text": (Status, (_compression, c_int64, _texts, _size)),
+    "tamis_compression_spans": (Status, (_compression, c_int64, POINTER(POINTER(tamis_span)), _i64)),
+    "tamis_compression_words": (Status, (_compression, c_int64, POINTER(POINTER(tamis_word)), _i64)),
+    "tamis_compression_word_text": (Status, (_compression, c_int64, _texts, _size)),
+    # text_scores.h
+    "tamis_split_text": (Status, (c_char_p, c_size_t, tamis_unit, _span, c_int64, _i64)),
+    "tamis_kept_spans": (Status, (_span, c_int64, _i32, c_int64, _span, _i64)),
+    "tamis_kept_text": (Status, (c_char_p, c_size_t, _span, c_int64, c_char_p, c_size_t, _size)),
+    "tamis_self_information": (Status, (_context, _tensor, _i32, _f32)),
+    "tamis_unit_scores": (Status, (_span, _f32, c_int64, _span, c_int64, _f32)),
+    "tamis_keep_informative": (Status, (_f32, c_int64, c_double, _i32, _i64, _f64)),
+    "tamis_specpc_options_init": (None, (POINTER(tamis_specpc_options),)),
+    "tamis_specpc_create": (Status, (POINTER(tamis_specpc_options), c_int64, POINTER(_specpc))),
+    "tamis_specpc_destroy": (None, (_specpc,)),
+    "tamis_specpc_add": (Status, (_specpc, c_int32, _tensor)),
+    "tamis_specpc_add_keys": (Status, (_specpc, _context, c_int32, _tensor, _tensor, c_float)),
+    "tamis_specpc_scores": (Status, (_specpc, _f32)),
+    "tamis_specpc_select": (Status, (_specpc, _i32, _i64)),
+    # clusters.h
+    "tamis_cluster_options_init": (None, (POINTER(tamis_cluster_options),)),
+    "tamis_cluster": (
+        Status,
+        (_context, POINTER(tamis_cluster_options), _tensor, _i32, _i32, _i32, _tensor, POINTER(tamis_cluster_report))),
+    "tamis_representatives": (Status, (_i32, _i32, c_int32, _i32, c_int64, _i32, _i64)),
+    # annotation.h
+    "tamis_annotate": (
+        Status,
+        (c_char_p, c_size_t, c_char_p, c_size_t, tamis_alignment, c_int32, _span, _i32, c_int64, _i64,
+         POINTER(tamis_annotation))),
+    "tamis_filter_annotations": (Status, (_f64, _f64, c_int64, tamis_filter, c_double, c_double, _i32, _i64)),
+    "tamis_annotate_options_init": (None, (POINTER(tamis_annotate_options),)),
+    "tamis_annotate_file": (
+        Status, (c_char_p, c_char_p, POINTER(tamis_annotate_options), POINTER(tamis_annotate_report))),
 }
 
 #: Functions whose NOT_FOUND means a file.
-OPENS_FILES = frozenset({"tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_tokenizer_open", "tamis_weights_open"})
+OPENS_FILES = frozenset({
+    "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create", "tamis_tokenizer_open",
+    "tamis_compressor_open", "tamis_compressor_default_path", "tamis_annotate_file",
+})
 
 #: Functions that return tamis_status; the two taken out return a number of the same C type.
 FALLIBLE = frozenset(name for name, (result, _) in FUNCTIONS.items() if result is Status) - {

@@ -1,18 +1,16 @@
-import TamisCore
-
 #if canImport(Glibc)
 import Glibc
 #endif
 
 /// A new file that takes the place of `path` in one step: written beside it, synced, renamed, and the folder synced. Until
 /// `commit` nothing is seen of it, and without it nothing stays.
-final class ReplacementFile {
+public final class ReplacementFile {
   private let path: String
   private let temporary: String
   private let file: Int32
   private var isCommitted = false
 
-  init(_ path: String) throws(TamisError) {
+  public init(_ path: String) throws(TamisError) {
     self.path = path
     var attempt = 0
     while true {
@@ -36,7 +34,7 @@ final class ReplacementFile {
     if !isCommitted { unlink(temporary) }
   }
 
-  func write(_ count: Int, of bytes: [UInt8]) throws(TamisError) {
+  public func write(_ count: Int, of bytes: [UInt8]) throws(TamisError) {
     var failure: TamisError?
     bytes.withUnsafeBytes { raw in
       do throws(TamisError) { try write(UnsafeRawBufferPointer(rebasing: raw.prefix(count))) } catch { failure = error }
@@ -44,7 +42,7 @@ final class ReplacementFile {
     if let failure { throw failure }
   }
 
-  func write(_ bytes: UnsafeRawBufferPointer) throws(TamisError) {
+  public func write(_ bytes: UnsafeRawBufferPointer) throws(TamisError) {
     var done = 0
     while done < bytes.count {
       let n = Glibc.write(file, bytes.baseAddress! + done, bytes.count - done)
@@ -56,12 +54,12 @@ final class ReplacementFile {
     }
   }
 
-  func overwriteStart(_ bytes: [UInt8]) throws(TamisError) {
+  public func overwriteStart(_ bytes: [UInt8]) throws(TamisError) {
     guard lseek(file, 0, SEEK_SET) == 0 else { throw MappedFile.error("seek in", temporary) }
     try write(bytes.count, of: bytes)
   }
 
-  func commit() throws(TamisError) {
+  public func commit() throws(TamisError) {
     guard fsync(file) == 0 else { throw MappedFile.error("sync", temporary) }
     guard rename(temporary, path) == 0 else { throw MappedFile.error("replace", path) }
     isCommitted = true
