@@ -83,7 +83,14 @@ def test_added_token_collisions(name, texts):
     theirs, ours = both(theirs)
     contents += ["<|x|>", "<|y|>", "<m>", " ", "  ", "\t", "_", "a", "Word", "WORD", "e\u0301", "\u3000", "."]
     for _ in range(3000):
-        same(theirs, ours, "".join(rng.choice(contents) for _ in range(rng.randint(1, 8))))
+        text = "".join(rng.choice(contents) for _ in range(rng.randint(1, 8)))
+        try:
+            theirs.encode(text)
+        except BaseException as panic:  # a token that strips whitespace behind another that took it ends the peer's thread
+            assert "AddedVocabulary bad split" in str(panic)
+            ours.encode(text)
+            continue
+        same(theirs, ours, text)
     theirs.encode_special_tokens = True
     for _ in range(1000):
         text = "".join(rng.choice(contents) for _ in range(rng.randint(1, 8)))
