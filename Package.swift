@@ -58,7 +58,7 @@ let package = Package(
           [
             // lld, as gold leaves local symbols of ours in the dynamic table; abi/link makes libstdc++ and zstd static.
             "-static-stdlib", "-use-ld=lld", "-L\(Context.packageDirectory)/abi/link", "-Xlinker", "--as-needed",
-            "-Xlinker", "--gc-sections", "-Xlinker", "--version-script=\(exportMap)",
+            "-Xlinker", "--gc-sections", "-Xlinker", "--icf=all", "-Xlinker", "--version-script=\(exportMap)",
             "-Xlinker", "-soname=libtamis.so.0", "-Xclang-linker", "-static-libgcc",
           ], .when(platforms: [.linux], configuration: .release))
       ]),

@@ -86,7 +86,7 @@ import Testing
 
   @Test func anyBytesComeBackFromByteLevelTokens() throws {
     let tokenizer = try Tokenizer(path: golden("llama3.json"))
-    var random = SplitMix(seed: 3)
+    var random = SplitMix(3)
     for _ in 0..<300 {
       let scalars = (0..<random.below(40)).map { _ in
         Unicode.Scalar(UInt32(random.below(random.below(3) == 0 ? 0x11_0000 : 0x800))) ?? "\u{fffd}"

@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test func mergesTheLowestRankFirst() throws {
-    var random = SplitMix(seed: 11)
+    var random = SplitMix(11)
     for round in 0..<12 {
       let (vocabulary, merges) = try randomMerges(&random, 10 + 3 * round)
       var builder = MergeTable.Builder(vocabulary, prefixLength: 0, expecting: merges.count)
@@ -78,7 +78,7 @@ import Testing
   }
 
   @Test func heapAndScanAgree() throws {
-    var random = SplitMix(seed: 5)
+    var random = SplitMix(5)
     let (vocabulary, merges) = try randomMerges(&random, 40)
     let table = MergeTable(expecting: 8)
     for (rank, merge) in merges.enumerated() { table.insert(merge.0, merge.1, rank: UInt32(rank / 2), result: merge.2) }
@@ -156,7 +156,7 @@ import Testing
   }
 
   @Test func wordPieceIsTheGreedySearch() throws {
-    var random = SplitMix(seed: 8)
+    var random = SplitMix(8)
     let vocabulary = Vocabulary()
     try vocabulary.add(0, Array("[UNK]".utf8))
     while vocabulary.size < 60 {
@@ -186,7 +186,7 @@ import Testing
   // MARK: Unigram
 
   @Test func unigramTakesTheBestPath() throws {
-    var random = SplitMix(seed: 21)
+    var random = SplitMix(21)
     for _ in 0..<30 {
       let vocabulary = Vocabulary()
       var scores: [Double] = [0]
@@ -228,7 +228,7 @@ import Testing
   // MARK: trie
 
   @Test func doubleArrayHoldsItsKeys() throws {
-    var random = SplitMix(seed: 2)
+    var random = SplitMix(2)
     var keys: Set<[UInt8]> = []
     while keys.count < 5000 {
       keys.insert((0..<1 + random.below(6)).map { _ in UInt8(random.below(random.below(2) == 0 ? 4 : 256)) })

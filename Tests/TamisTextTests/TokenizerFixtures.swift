@@ -9,7 +9,7 @@ func golden(_ name: String, _ here: String = #filePath) -> String {
 
 func goldenCases(_ name: String) throws -> [JSON] {
   let file = try MappedFile(path: golden("\(name).golden.json"))
-  return try #require(try JSON(file.bytes)["cases"]?.array)
+  return try #require(try withExtendedLifetime(file) { try JSON(file.bytes) }["cases"]?.array)
 }
 
 func integers(_ json: JSON?) -> [Int32] { (json?.array ?? []).compactMap { $0.integer.map { Int32($0) } } }
@@ -37,20 +37,4 @@ extension Tokenizer {
     defer { copy.deallocate() }
     try self.init(UnsafeBufferPointer(copy), format: format, pattern: pattern)
   }
-}
-
-/// Random numbers that are the same on every run.
-struct SplitMix {
-  private var state: UInt64
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
-    return z ^ z >> 31
-  }
-
-  mutating func below(_ n: Int) -> Int { Int(next() % UInt64(n)) }
 }

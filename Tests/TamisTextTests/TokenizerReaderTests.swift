@@ -126,8 +126,9 @@ import Testing
   }
 
   @Test func damagedSentencePieceModels() throws {
-    let whole = Array(try MappedFile(path: golden("sp_unigram.model")).bytes)
-    var random = SplitMix(seed: 4)
+    let file = try MappedFile(path: golden("sp_unigram.model"))
+    let whole = withExtendedLifetime(file) { Array(file.bytes) }
+    var random = SplitMix(4)
     var read = 0
     for _ in 0..<400 {
       var bytes = whole

@@ -114,8 +114,10 @@ struct AddedTokens: Sendable {
           if token.singleWord, Self.isWord(base, before: start) || Self.isWord(base, after: end, text.count) { continue }
           if token.leftStrip { start = max(Self.whitespaceStart(base, before: start), done) }
           if token.rightStrip { end = Self.whitespaceEnd(base, after: end, text.count) }
+          if start > end { continue }
+          // A token inside the whitespace that the one before it took counts all the same, as it does in the peer.
           if done < start { try each(Match(token: nil, start: done, end: start)) }
-          try each(Match(token: token.id, start: start, end: end))
+          if start < end { try each(Match(token: token.id, start: start, end: end)) }
           done = end
         }
       }

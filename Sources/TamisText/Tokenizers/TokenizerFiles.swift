@@ -15,11 +15,22 @@ enum TokenizerFiles {
     let folder = path.lastSlash.map { String(path[..<$0]) } ?? "."
     let name = path.lastSlash.map { String(path[path.index(after: $0)...]) } ?? path
     let file = try MappedFile(path: path)
-    let bytes = file.bytes.bindMemory(to: UInt8.self)
+    // The bytes are the file's: it must outlive the reading.
+    return try withExtendedLifetime(file) { () throws(TamisError) in
+      try read(file.bytes.bindMemory(to: UInt8.self), name, in: folder)
+    }
+  }
+
+  private static func read(
+    _ bytes: UnsafeBufferPointer<UInt8>, _ name: String, in folder: String
+  ) throws(TamisError) -> TokenizerParts {
     if name.hasSuffix(".json") {
       // vocab.json is told from tokenizer.json by the merges beside it.
       if name.hasSuffix("vocab.json"), exists(folder + "/merges.txt") {
-        return try VocabularyFiles.byteLevel(bytes, merges: try MappedFile(path: folder + "/merges.txt").bytes)
+        let merges = try MappedFile(path: folder + "/merges.txt")
+        return try withExtendedLifetime(merges) { () throws(TamisError) in
+          try VocabularyFiles.byteLevel(bytes, merges: merges.bytes)
+        }
       }
       return try TokenizerJSON.read(bytes)
     }
@@ -46,7 +57,8 @@ enum TokenizerFiles {
   /// `do_lower_case` of the tokenizer_config.json in a folder; nil where it says nothing.
   private static func lowercase(_ folder: String) throws(TamisError) -> Bool? {
     guard exists(folder + "/tokenizer_config.json") else { return nil }
-    let config = try JSON(try MappedFile(path: folder + "/tokenizer_config.json").bytes)
+    let file = try MappedFile(path: folder + "/tokenizer_config.json")
+    let config = try withExtendedLifetime(file) { () throws(TamisError) in try JSON(file.bytes) }
     guard case .bool(let value)? = config["do_lower_case"] else { return nil }
     return value
   }
