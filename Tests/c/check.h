@@ -124,5 +124,6 @@ void test_annotation(void);
 void test_threads(void);
 void test_opencl(void);
 void test_encoder(void);
+void test_tokenizer(void);
 
 #endif
