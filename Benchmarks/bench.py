@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import compression
 import encoders
 import numpy as np
 import torch
@@ -338,7 +339,8 @@ def exact_votes(q, k) -> np.ndarray:
 
 
 AREAS = {"prefill": Bench.prefill, "decode": Bench.decode, "tokenselect": Bench.tokenselect, "growth": Bench.growth,
-         "scoring": Bench.scoring, "encoder": lambda bench: encoders.run(bench, Row, interleave)}
+         "scoring": Bench.scoring, "encoder": lambda bench: encoders.run(bench, Row, interleave),
+         "compress": lambda bench: compression.run(bench, Row, interleave)}
 
 
 def main() -> None:

@@ -115,7 +115,8 @@ class PromptCompressor:
     use_slingua
         SecurityLingua (arXiv 2506.12707): keep what is above a probability of 0.5, whatever the rate.
     precision
-        "f32", "bf16" or "i8": arithmetic of the linear layers. None: as stored.
+        "f32", "bf16" or "i8": arithmetic of the linear layers; "stored": as the file has them. None: "i8" on the CPU (about one word
+        in a hundred is decided otherwise than in f32), "stored" with compat=True or on OpenCL.
     counting
         What tokens are counted with: a :class:`Tokenizer`, or the path of one or of a .tiktoken file. None: the encoder's tokens.
         (llmlingua counts with tiktoken's cl100k_base.)
@@ -153,7 +154,11 @@ class PromptCompressor:
         self.compat = bool(compat)
         self.use_slingua = bool(use_slingua)
         self.context = ctx
-        encoder = Encoder(self.model_name, precision=precision, added_rows=forced if compat else 0, progress=False, ctx=ctx)
+        if precision is None and not compat and ctx.device == "cpu":
+            precision = "i8"
+        encoder = Encoder(
+            self.model_name, precision=None if precision == "stored" else precision, added_rows=forced if compat else 0, progress=False,
+            ctx=ctx)
         self.encoder = encoder
         self.tokenizer = Tokenizer(self.model_name)
         self.counting = counting if counting is None or isinstance(counting, Tokenizer) else Tokenizer(counting)
