@@ -166,7 +166,7 @@ class Tokenizer:
         return id.value
 
     def is_special(self, id: int) -> bool:
-        """Whether an id is that of a special token."""
+        """Whether the id is that of a special token: `decode` leaves it out when asked to skip those."""
         return bool(library().tamis_tokenizer_is_special(self._handle.pointer, int32(id, "id")))
 
     def with_tokens(
