@@ -1,7 +1,7 @@
-"""The tokenizer area of bench.py: encode with offsets, one thread, against `tokenizers`, `sentencepiece` and `tiktoken` on the same text.
+"""The tokenizer area of bench.py: encode with offsets, one thread, against `tokenizers`, `sentencepiece` and `tiktoken` on one text.
 
-Vocabularies are trained here on the text of the parity tests, in the layouts of published models (Tests/parity/layouts.py); a published file
-takes their place where $TAMIS_TEST_DATA/tokenizers has one.
+Vocabularies are trained here on the text of the parity tests, in the layouts of published models (Tests/parity/layouts.py);
+$TAMIS_TEST_DATA/tokenizers adds a published one.
 """
 
 from __future__ import annotations

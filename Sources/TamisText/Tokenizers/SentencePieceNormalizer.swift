@@ -1,6 +1,7 @@
 import TamisCore
 
-/// SentencePiece's own normaliser: the longest entry of the character map at each place, white space squeezed, a space in front, and
+/// SentencePiece's own normaliser: the longest entry of the character map at each place, white space squeezed, a space in
+/// front, and
 /// spaces written as U+2581. User-defined symbols pass through.
 struct SentencePieceNormalizer: Normalizer, Sendable {
   struct Rule {
@@ -30,7 +31,9 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
       let count = source.count
       var at = 0
       if rule.removesExtraWhitespace {
-        while at < count, case let next = entry(base, at, count, { piece, _ in piece.count == 1 && piece[0] == 0x20 }), next.found {
+        while at < count {
+          let next = entry(base, at, count) { piece, _ in piece.count == 1 && piece[0] == 0x20 }
+          guard next.found else { break }
           at = next.end
         }
       }
@@ -146,7 +149,9 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
     }
 
     func dropTrailing(_ space: [UInt8]) {
-      while count >= space.count, UnsafeBufferPointer(start: bytes + count - space.count, count: space.count).elementsEqual(space) {
+      while count >= space.count {
+        let last = UnsafeBufferPointer(start: bytes + count - space.count, count: space.count)
+        guard last.elementsEqual(space) else { break }
         count -= space.count
       }
     }

@@ -58,7 +58,8 @@ enum VocabularyFiles {
     parts.isByteLevel = true
     parts.preTokenizer = try makePreTokenizer(
       object([
-        ("type", .string("ByteLevel")), ("add_prefix_space", .bool(false)), ("trim_offsets", .bool(true)), ("use_regex", .bool(true)),
+        ("type", .string("ByteLevel")), ("add_prefix_space", .bool(false)), ("trim_offsets", .bool(true)),
+        ("use_regex", .bool(true)),
       ]))
     parts.decoder = DecoderChain([.byteLevel])
     parts.added = specials(["<|endoftext|>", "<s>", "<pad>", "</s>", "<unk>", "<mask>"], vocabulary)
