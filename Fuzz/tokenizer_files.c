@@ -1,4 +1,5 @@
-/* tokenizer.json and SentencePiece models that were tampered with, and the vocabulary texts: refused, or a tokenizer whose tokens lie inside
+/* tokenizer.json and SentencePiece models that were tampered with, and the vocabulary texts: refused, or a tokenizer whose
+ * tokens lie inside
  * the text and whose ids can be decoded. */
 #include "file.h"
 

@@ -40,7 +40,8 @@ import Testing
       """
     #expect(try decoded(llama, ["▁Hey", "▁<", "<0x0A>", "▁▁x"]) == "Hey <\n  x")
     #expect(try decoded(llama, ["a", "▁b"]) == "a b")
-    #expect(try decoded(#"{"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Strip", "content": "x", "start": 0, "stop": 2}]}"#,
+    #expect(try decoded(#"{"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Strip", "content": "x", "start": 0,
+    #"stop": 2}]}"#,
                         ["ax", "bx", "xx"]) == "axbx")
   }
 
