@@ -39,7 +39,7 @@ extension KVCache {
   /// - Throws: `notFound`, `io`, `format`.
   public static func snapshotInfo(_ path: String) throws(TamisError) -> (options: KVCacheOptions, sequences: Int) {
     let file = try MappedFile(path: path)
-    let header = try SnapshotHeader(file.bytes, path)
+    let header = try withExtendedLifetime(file) { () throws(TamisError) in try SnapshotHeader(file.bytes, path) }
     return (header.options, header.sequences)
   }
 
