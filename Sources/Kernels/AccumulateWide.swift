@@ -75,8 +75,8 @@ import CShims
 }
 
 @inline(__always) func pairStep(
-  _ a0l: inout F, _ a0h: inout F, _ a1l: inout F, _ a1h: inout F, _ a2l: inout F, _ a2h: inout F, _ a3l: inout F, _ a3h: inout F,
-  _ x: W, _ y: W, _ w0: UnsafeRawPointer, _ w1: UnsafeRawPointer, _ w2: UnsafeRawPointer, _ w3: UnsafeRawPointer, _ i: Int
+  _ a0l: inout F, _ a0h: inout F, _ a1l: inout F, _ a1h: inout F, _ a2l: inout F, _ a2h: inout F, _ a3l: inout F,
+  _ a3h: inout F, _ x: W, _ y: W, _ w0: UnsafeRawPointer, _ w1: UnsafeRawPointer, _ w2: UnsafeRawPointer, _ w3: UnsafeRawPointer, _ i: Int
 ) {
   let low = ts_pairs_low(x, y)
   let high = ts_pairs_high(x, y)
@@ -90,8 +90,8 @@ import CShims
   a3h = ts_dot_weights(a3h, high, w3 + i)
 }
 
-/// Weights p_t times the rows' scales, in units of 1/65535 of the largest, as high and low bytes: [16 high][16 low] per 16 places.
-/// Returns the unit; NaN if a weight is not finite.
+/// Weights p_t times the rows' scales, in units of 1/65535 of the largest, as high and low bytes: [16 high][16 low] per 16
+/// places. Returns the unit; NaN if a weight is not finite.
 @inline(__always) func packBytes(_ r: tk_rows, _ p: Floats, _ n: Int) -> Float {
   var top = ts_splat(0)
   var check = ts_splat(0)
@@ -226,7 +226,9 @@ import CShims
   return rowAddress(3, ahead.pointee, t < r.ahead_count ? t : r.ahead_count &- 1)
 }
 
-@inline(__always) func quadStep(_ h0: inout W, _ h1: inout W, _ l0: inout W, _ l1: inout W, _ b0: W, _ b1: W, _ w: UnsafeRawPointer) {
+@inline(__always) func quadStep(
+  _ h0: inout W, _ h1: inout W, _ l0: inout W, _ l1: inout W, _ b0: W, _ b1: W, _ w: UnsafeRawPointer
+) {
   let high = ts_splat_word(w.loadUnaligned(as: Int32.self))
   h0 = ts_dot_u8(h0, high, b0)
   h1 = ts_dot_u8(h1, high, b1)

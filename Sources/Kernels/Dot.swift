@@ -1,5 +1,5 @@
-// Dot products of a few query vectors with many rows: each row is loaded once for up to four queries, and the sums of four rows are
-// reduced together in the same order as a single sum.
+// Dot products of a few query vectors with many rows: each row is loaded once for up to four queries, and the sums of four rows
+// are reduced together in the same order as a single sum.
 import CShims
 
 @inline(__always) func dotFew(_ kind: Int, _ rows: Rows, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {

@@ -2,9 +2,9 @@
 import CShims
 
 #if ISA_V4 || ISA_V4X
-/// n rows against four queries (0, j1, j2, j3 of those at q), two rows at a time: memory is read nearly in the order in which it
-/// lies, which the hardware's prefetcher follows and four rows abreast are not (docs/precision.md). Four rows' sums are reduced
-/// together.
+/// n rows against four queries (0, j1, j2, j3 of those at q), two rows at a time: memory is read nearly in the order in which
+/// it lies, which the hardware's prefetcher follows, as it does not four rows abreast (docs/precision.md). Four rows' sums are
+/// reduced together.
 @inline(__always) func dotGroup(
   _ kind: Int, _ wide: Bool, _ r: tk_rows, _ n: Int, _ q: UnsafeRawPointer, _ d: Int, _ j1: Int, _ j2: Int, _ j3: Int,
   _ z: Floats, _ zs: Int
@@ -80,8 +80,8 @@ typealias Quad = (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRa
 /// Two rows against four queries; for each row the four sums folded (ts_fold_four). Columns come in steps of a vector, or of 32
 /// bf16. With one row at a time the loads of the queries would be the limit.
 @inline(__always) func dotTwo(
-  _ kind: Int, _ wide: Bool, _ k: UnsafeRawPointer, _ h: UnsafeRawPointer, _ q: UnsafeRawPointer, _ d: Int, _ j1: Int, _ j2: Int,
-  _ j3: Int, _ next: UnsafeRawPointer, _ after: UnsafeRawPointer
+  _ kind: Int, _ wide: Bool, _ k: UnsafeRawPointer, _ h: UnsafeRawPointer, _ q: UnsafeRawPointer, _ d: Int, _ j1: Int,
+  _ j2: Int, _ j3: Int, _ next: UnsafeRawPointer, _ after: UnsafeRawPointer
 ) -> (F, F) {
   let size = wide ? 2 : 4
   let columns = wide ? 32 : lanes

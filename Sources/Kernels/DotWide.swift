@@ -188,8 +188,8 @@ typealias W = SIMD16<Int32>
   l3 = ts_dot_u8(l3, x3, low)
 }
 
-/// Integer sums in the bits of z -> logits: (sum - 128 sum(q)) times the scales of query and row, as u8 x s8 products of flipped
-/// keys are off by 128 sum(q).
+/// Integer sums in the bits of z -> logits: (sum - 128 sum(q)) times the scales of query and row, as u8 x s8 products of
+/// flipped keys are off by 128 sum(q).
 @inline(__always) func scaleSums(_ r: tk_rows, _ n: Int, _ offset: Int32, _ scale: Float, _ z: Floats) {
   let off = ts_splat_word(offset)
   let qs = ts_splat(scale)

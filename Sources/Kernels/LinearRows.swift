@@ -63,21 +63,7 @@ import CShims
   return most
 }
 
-@inline(never) func largestMagnitude(_ x: UnsafePointer<Float>, _ n: Int) -> UInt32 {
-  var top = tl_splat_bits(0)
-  var i = 0
-  while i &+ lanes <= n {
-    top = tl_larger(top, tl_magnitude(ts_load_f32(x + i)))
-    i &+= lanes
-  }
-  var most = tl_largest_lane(top)
-  while i < n {
-    let bits = x[i].bitPattern & 0x7fff_ffff
-    if bits > most { most = bits }
-    i &+= 1
-  }
-  return most
-}
+@inline(never) func largestMagnitude(_ x: UnsafePointer<Float>, _ n: Int) -> UInt32 { largestBits(x, n, finite: false) }
 
 /// One scale per row, found as it comes. The integers are the same at every level.
 @inline(never) func quantiseRow(

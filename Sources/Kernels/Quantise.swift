@@ -16,17 +16,19 @@ import CShims
 
 @inline(__always) func isFinite(_ x: Float) -> Bool { x.bitPattern & 0x7f80_0000 != 0x7f80_0000 }
 
-@inline(__always) func largestFinite(_ x: UnsafePointer<Float>, _ n: Int) -> Float {
-  var tops = ts_splat(0)
+/// The bits of the largest |x|, which order as the numbers do, infinities and NaN above them; `finite`: of those that are.
+@inline(__always) func largestBits(_ x: UnsafePointer<Float>, _ n: Int, finite: Bool) -> UInt32 {
+  var tops = tl_splat_bits(0)
   var i = 0
   while i &+ lanes <= n {
-    tops = ts_max(tops, ts_finite_size(ts_load_f32(x + i)))
+    let v = ts_load_f32(x + i)
+    tops = tl_larger(tops, tl_magnitude(finite ? ts_finite_size(v) : v))
     i &+= lanes
   }
-  var top = ts_hmax(tops)
+  var top = tl_largest_lane(tops)
   while i < n {
-    let a = Float(bitPattern: x[i].bitPattern & 0x7fff_ffff)
-    if isFinite(a) && a > top { top = a }
+    let bits = x[i].bitPattern & 0x7fff_ffff
+    if bits > top && !(finite && bits >= 0x7f80_0000) { top = bits }
     i &+= 1
   }
   return top
@@ -40,7 +42,7 @@ import CShims
 }
 
 @inline(never) func f32ToI8(_ from: UnsafePointer<Float>, _ to: UnsafeMutablePointer<Int8>, _ n: Int) -> Float {
-  let scale = largestFinite(from, n) / 127
+  let scale = Float(bitPattern: largestBits(from, n, finite: true)) / 127
   quantise(from, scale, to, n)
   return scale
 }

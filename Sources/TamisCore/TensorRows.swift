@@ -48,4 +48,13 @@ extension TensorView {
   public func storeRow(_ h: Int, _ t: Int, from: UnsafePointer<Float>, _ table: UnsafePointer<tk_table>) {
     TensorRows.store(from, count: shape[2], to: row(h, t), dtype, stride: stride[2], table)
   }
+
+  /// Row i of a [n, width] view as f32.
+  public func loadMatrixRow(_ i: Int, to: UnsafeMutablePointer<Float>, _ table: UnsafePointer<tk_table>) {
+    TensorRows.load(
+      data + i * stride[0] * dtype.size, dtype, stride: stride[1], scale: matrixRowScale(i), count: shape[1], to: to, table)
+  }
+
+  /// 1 where there are no scales.
+  public func matrixRowScale(_ i: Int) -> Float { scale.map { $0[i * scaleStride[0]] } ?? 1 }
 }

@@ -87,7 +87,8 @@ public struct EncoderLayerView: Sendable {
   }
 }
 
-/// A bidirectional post-LN encoder (BERT, XLM-RoBERTa, ELECTRA) as views of host memory. Shapes are checked by whoever fills it.
+/// A bidirectional post-LN encoder (BERT, XLM-RoBERTa, ELECTRA) as views of host memory. Shapes are checked by whoever fills
+/// it.
 public struct EncoderWeights: Sendable {
   /// [vocabulary, embedding], [positions, embedding], [types, embedding]; float, or int8 with a scale per row
   public var word, position, type: TensorView

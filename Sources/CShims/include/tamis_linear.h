@@ -69,7 +69,7 @@ typedef struct tk_linear {
   /// The bits of the largest |x|; a NaN or an infinity gives at least those of infinity.
   uint32_t (*_Nonnull largest)(const float *_Nonnull x, ptrdiff_t n);
   /// x to int8 inputs of `gemm_i8` in [-127, 127], scale (returned) = largest / 127, zeros up to `padded` elements. *offset is
-  /// what `gemm_i8` adds to each sum of the row. A row that is not finite becomes zeros and its scale NaN. `padded` is a multiple of 16.
+  /// what `gemm_i8` adds to each sum of the row. A row that is not finite becomes zeros and its scale NaN.
   float (*_Nonnull quantise_row)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t padded, uint32_t largest,
                                  void *_Nonnull to, int32_t *_Nonnull offset);
   /// x to bf16 inputs of `gemm_bf16`, to nearest even, zeros up to `padded`.
@@ -115,9 +115,9 @@ TS_INLINE ts_f tl_mac_i8(ts_f c, uint32_t a, ts_f b) {
 #endif
 }
 #if TS_LANES == 16
-// The same with the word in memory at x, x + stride or x + 2 * stride, as an operand of the instruction. Volatile, so that they stay
-// in the order they are written in: left to itself the compiler sometimes hoists loads until the 24 sums no longer fit the 32
-// registers, or chains the addresses of the rows. Nothing writes to x while they run.
+// The same with the word in memory at x, x + stride or x + 2 * stride, as an operand of the instruction. Volatile, so that they
+// stay in the order they are written in: left to itself the compiler sometimes hoists loads until the 24 sums no longer fit the
+// 32 registers, or chains the addresses of the rows. Nothing writes to x while they run.
 #define TL_AT_ROWS(name, instruction)                                                                                    \
   TS_INLINE ts_f name##_0(ts_f c, const void *_Nonnull x, ptrdiff_t stride, ts_f b) {                                    \
     __asm__ volatile(instruction " (%1)%{1to16%}, %3, %0" : "+v"(c) : "r"(x), "r"(stride), "v"(b));                      \

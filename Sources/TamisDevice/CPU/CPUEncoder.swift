@@ -1,10 +1,10 @@
 import CShims
 public import TamisCore
 
-/// The packed encoder: whole sequences in groups, each group through all layers. Between two attentions every row is on its own,
-/// so a task takes a block of rows from the context to the next layer's queries, keys and values with everything in its caches
-/// (`EncoderPass`). No pads are computed, and a row's sums run in one order whatever stands around it: same bits in any batch
-/// and on any number of threads.
+/// The packed encoder: whole sequences in groups, each group through all layers. Between two attentions every row is on its
+/// own, so a task takes a block of rows from the context to the next layer's queries, keys and values with everything in its
+/// caches (`EncoderPass`). No pads are computed, and a row's sums run in one order whatever stands around it: same bits in any
+/// batch and on any number of threads.
 final class CPUEncoder: EncoderProgram {
   /// Tokens of a group, unless one sequence alone is longer: weights are read once per group.
   static let groupTokens = 2048
@@ -26,7 +26,8 @@ final class CPUEncoder: EncoderProgram {
   /// What lives from region to region of a group.
   private let memory = Scratch()
 
-  /// - Throws: `unsupported` for heads wider than 256, or int8 products of more than 2^16 inputs, which int32 sums could not hold.
+  /// - Throws: `unsupported` for heads wider than 256, or int8 products of more than 2^16 inputs, which int32 sums could not
+  ///   hold.
   init(_ weights: EncoderWeights, precision: LinearPrecision, _ backend: CPUBackend) throws(TamisError) {
     let table = backend.kernels
     self.precision = precision
@@ -35,10 +36,9 @@ final class CPUEncoder: EncoderProgram {
     heads = weights.heads
     let d = hidden / heads
     if d > 256 { throw TamisError(.unsupported, "head dim is \(d); expected at most 256") }
-    if precision == .i8 {
-      for layer in weights.layers where layer.output.weight.shape[1] > 1 << 16 {
-        throw TamisError(.unsupported, "intermediate size is \(layer.output.weight.shape[1]); int8 products take at most 65536")
-      }
+    let inputs = weights.layers.reduce(hidden) { max($0, $1.output.weight.shape[1]) }
+    if precision == .i8 && inputs > 1 << 16 {
+      throw TamisError(.unsupported, "hidden or intermediate size is \(inputs); int8 products take at most 65536")
     }
     headDim = (d + 7) & ~7
     softmaxScale = 1 / Float(d).squareRoot()

@@ -1,16 +1,6 @@
 import CShims
 import TamisCore
 
-extension TensorView {
-  /// Row i of a matrix as f32.
-  func loadMatrixRow(_ i: Int, to: UnsafeMutablePointer<Float>, _ table: UnsafePointer<tk_table>) {
-    TensorRows.load(
-      data + i * stride[0] * dtype.size, dtype, stride: stride[1], scale: matrixRowScale(i), count: shape[1], to: to, table)
-  }
-
-  func matrixRowScale(_ i: Int) -> Float { scale.map { $0[i * scaleStride[0]] } ?? 1 }
-}
-
 /// A vector of parameters as f32.
 final class ParameterVector {
   let values: UnsafeMutablePointer<Float>

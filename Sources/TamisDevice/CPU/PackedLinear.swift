@@ -19,6 +19,7 @@ final class PackedLinear {
   private let panelBytes: Int
   private let panels: UnsafeMutableRawPointer
   private let bias: UnsafeMutablePointer<Float>
+  /// [columns]; int8 only.
   private let columnScale: UnsafeMutablePointer<Float>
 
   /// Columns of a product whose sums are finished before the next are begun: they are still in the cache then.
@@ -70,7 +71,7 @@ final class PackedLinear {
         let to = floats + lane * inputs
         let own = o < outputs ? row(o, to) : nil
         rows[lane] = o < outputs ? UnsafePointer(to) : nil
-        columnScale[o] = own ?? Self.scale(to, inputs)
+        if precision == .i8 { columnScale[o] = own ?? Self.scale(to, inputs) }
       }
       let home = panels + p * panelBytes
       switch precision {

@@ -20,12 +20,12 @@ struct PanelScratch {
     let keys = TiledAttention.tileKeys
     panel = d * lanes
     let half = work.rotation.half
-    let perPanel = 2 * Scratch.bytes(Float.self, n * panel) + 5 * Scratch.bytes(Float.self, n * lanes) + 2 * Scratch.bytes(Float.self, n)
-    let perTile = Scratch.bytes(Float.self, keys * lanes) + 2 * Scratch.bytes(Float.self, (keys + 1) * d) + Scratch.bytes(Float.self, keys * d / 2)
-    let perLane = 2 * Scratch.bytes(Float.self, lanes) + 2 * Scratch.bytes(Float.self, lanes * d) + 3 * Scratch.bytes(Float.self, 2 * lanes)
+    func bytes(_ floats: Int) -> Int { Scratch.bytes(Float.self, floats) }
+    let perPanel = 2 * bytes(n * panel) + 5 * bytes(n * lanes) + 2 * bytes(n)
+    let perTile = bytes(keys * lanes) + 2 * bytes((keys + 1) * d) + bytes(keys * d / 2)
+    let perLane = 2 * bytes(lanes) + 2 * bytes(lanes * d) + 3 * bytes(2 * lanes)
     scratch.reset(
-      reserving: perPanel + perTile + perLane + 2 * Scratch.bytes(Float.self, half) + Scratch.bytes(Int32.self, keys)
-        + Scratch.bytes(Int.self, 1))
+      reserving: perPanel + perTile + perLane + 2 * bytes(half) + Scratch.bytes(Int32.self, keys) + Scratch.bytes(Int.self, 1))
     func floats(_ count: Int) -> UnsafeMutablePointer<Float> { scratch.take(Float.self, count) }
     (qT, oT, sT) = (floats(n * panel), floats(n * panel), floats(keys * lanes))
     (m, l, bias) = (floats(n * lanes), floats(n * lanes), floats(n * lanes))

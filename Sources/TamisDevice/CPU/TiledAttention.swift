@@ -5,8 +5,8 @@ import TamisCore
 import Glibc
 #endif
 
-/// Exact attention of many queries (FlashAttention-2, arXiv 2307.08691, algorithm 1) on the transposed kernels: a query is a SIMD
-/// lane, a key is a row (docs/architecture.md).
+/// Exact attention of many queries (FlashAttention-2, arXiv 2307.08691, algorithm 1) on the transposed kernels: a query is a
+/// SIMD lane, a key is a row (docs/architecture.md).
 ///
 /// The rows of a task are (query, head of the group) pairs, query major, so that all query heads of a KV head share each tile
 /// of keys and values. A task owns `panels` panels of 32 rows and walks over the tiles once. Tasks are independent, and tile
@@ -194,7 +194,8 @@ struct TiledAttention {
     var nonFinite: Int = 0
   }
 
-  /// Keys (turned to where they stand) and values of places [place, place + n): where they lie if they lie right, else in scratch.
+  /// Keys (turned to where they stand) and values of places [place, place + n): where they lie if they lie right, else in
+  /// scratch.
   private func load(_ head: Int, _ place: Int, _ n: Int, _ s: PanelScratch) -> Tile {
     let d = rows.headDim
     let run = rows.block(at: place, before: place + n, most: n)
@@ -270,8 +271,8 @@ struct TiledAttention {
       if pairs {
         let row = base + t * stride * 2
         for i in Swift.stride(from: 0, to: d, by: 8) {
-          let bits = SIMD8<UInt32>(truncatingIfNeeded: row.loadUnaligned(fromByteOffset: i * 2, as: SIMD8<UInt16>.self)) & 0x7f80
-          found = pointwiseMax(found, bits &<< 16)
+          let bits = row.loadUnaligned(fromByteOffset: i * 2, as: SIMD8<UInt16>.self)
+          found = pointwiseMax(found, (SIMD8<UInt32>(truncatingIfNeeded: bits) & 0x7f80) &<< 16)
         }
       } else {
         let row = base + t * stride * 4

@@ -276,16 +276,9 @@ enum EmbeddedKernels {
   static let attendPrefill = #"""
     // Attention of many rows over a list of keys, in tiles with an online softmax (FlashAttention-2, arXiv 2307.08691,
     // Algorithm 1). One work-group per (tile of BM rows, kv head); rows of all query heads of the group share each tile of K and V.
-    // -D BM: rows of a tile; RM: rows of a work-item; TK: keys of a tile, a multiple of 8. Work-item (y, x) of BM/RM by 8 owns rows
-    // y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ... Row r is query r / G of head kv_head * G + r % G.
+    // Who owns what: common.cl. Row r is query r / G of head kv_head * G + r % G.
     // Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
     // when `compact`, else at its token.
-
-    #define TX 8
-    #define WG (TX * BM / RM)
-    #define KM (TK / TX)
-    #define DM ((D4 + TX - 1) / TX)
-    #define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
 
     kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
         global const float *q, global const ELEM *keys, global const ELEM *values, global const float *key_scales,
@@ -349,15 +342,7 @@ enum EmbeddedKernels {
     #endif
 
         float z[RM * KM];
-        for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
-        for (int i = 0; i < D4; i++) {
-          float4 a[RM];
-          for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
-          for (int j = 0; j < KM; j++) {
-            const float4 k = tile[(j * TX + x) * TILE_STRIDE + i];
-            for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], k);
-          }
-        }
+        tile_products(query, tile, y, x, z);
         // Every row of the tile sees every key of the tile: no masks below.
         const int all = start >= low[BM - 1] && start + TK <= high[0];
         for (int r = 0; r < RM; r++) {
@@ -375,13 +360,7 @@ enum EmbeddedKernels {
 
         for (int r = 0; r < RM; r++) {
           const int row = y * RM + r;
-          float top = m[r];
-          for (int e = 0; e < TX; e++) top = fmax(top, reduced[row * TX + e]);
-          const float base = top == -INFINITY ? 0.0f : top;
-          const float alpha = exp(m[r] - base);
-          m[r] = top;
-          l[r] *= alpha;
-          for (int e = 0; e < DM; e++) acc[r * DM + e] *= alpha;
+          const float base = raise_top(reduced + row * TX, m + r, l + r, acc + r * DM);
           for (int j = 0; j < KM; j++) {
             const int t = j * TX + x;
             const int legal = rows[t] >= 0 && (all || (start + t >= low[row] && start + t < high[row]));
@@ -395,16 +374,7 @@ enum EmbeddedKernels {
         barrier(CLK_LOCAL_MEM_FENCE);
 
         if (all) {
-          for (int t = 0; t < TK; t++) {
-            float w[RM];
-            for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
-            for (int e = 0; e < DM; e++) {
-              if (HAS_DIM(e)) {
-                const float4 v = tile[t * TILE_STRIDE + e * TX + x];
-                for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
-              }
-            }
-          }
+          add_values(p, tile, TK, y, x, acc);
         } else {
           // A row that may not see a key must not meet it even with weight 0: the value may be NaN.
           for (int r = 0; r < RM; r++) {
@@ -439,16 +409,8 @@ enum EmbeddedKernels {
 
   static let attendRagged = #"""
     // Attention of every token over its own sequence, in tiles with an online softmax (FlashAttention-2, arXiv 2307.08691,
-    // Algorithm 1). qkv [n][3][heads][D]; out [n][heads][D]. One work-group per (tile of BM queries of one sequence, head). -D BM:
-    // queries of a tile; RM: queries of a work-item; TK: keys of a tile, a multiple of 8. Work-item (y, x) of BM/RM by 8 owns
-    // queries y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ... tiles [groups] (first query, first token of the sequence, past
-    // its last token).
-
-    #define TX 8
-    #define WG (TX * BM / RM)
-    #define KM (TK / TX)
-    #define DM ((D4 + TX - 1) / TX)
-    #define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
+    // Algorithm 1). qkv [n][3][heads][D]; out [n][heads][D]. One work-group per (tile of BM queries of one sequence, head); who owns
+    // what: common.cl. tiles [groups] (first query, first token of the sequence, past its last token).
 
     kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_ragged(
         global const float *qkv, int heads, global const int *tiles, float scale, global float *out) {
@@ -481,15 +443,7 @@ enum EmbeddedKernels {
         barrier(CLK_LOCAL_MEM_FENCE);
 
         float z[RM * KM];
-        for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
-        for (int i = 0; i < D4; i++) {
-          float4 a[RM];
-          for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
-          for (int j = 0; j < KM; j++) {
-            const float4 b = tile[(j * TX + x) * TILE_STRIDE + i];
-            for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], b);
-          }
-        }
+        tile_products(query, tile, y, x, z);
         for (int r = 0; r < RM; r++) {
           float top = -INFINITY;
           for (int j = 0; j < KM; j++) {
@@ -502,13 +456,7 @@ enum EmbeddedKernels {
 
         for (int r = 0; r < RM; r++) {
           const int row = y * RM + r;
-          float top = m[r];
-          for (int e = 0; e < TX; e++) top = fmax(top, reduced[row * TX + e]);
-          const float base = top == -INFINITY ? 0.0f : top;
-          const float alpha = exp(m[r] - base);
-          m[r] = top;
-          l[r] *= alpha;
-          for (int e = 0; e < DM; e++) acc[r * DM + e] *= alpha;
+          const float base = raise_top(reduced + row * TX, m + r, l + r, acc + r * DM);
           for (int j = 0; j < KM; j++) {
             const float w = j * TX + x < count ? exp(z[r * KM + j] - base) : 0.0f;
             p[row * (TK + 1) + j * TX + x] = w;
@@ -519,16 +467,7 @@ enum EmbeddedKernels {
         for (int e = lid; e < count * D4; e += WG)
           tile[e / D4 * TILE_STRIDE + e % D4] = vload4((start + e / D4) * pitch + v + e % D4, qkv);
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int t = 0; t < count; t++) {
-          float w[RM];
-          for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
-          for (int e = 0; e < DM; e++) {
-            if (HAS_DIM(e)) {
-              const float4 u = tile[t * TILE_STRIDE + e * TX + x];
-              for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * u;
-            }
-          }
-        }
+        add_values(p, tile, count, y, x, acc);
         barrier(CLK_LOCAL_MEM_FENCE);
       }
 
@@ -548,7 +487,7 @@ enum EmbeddedKernels {
 
   static let common = #"""
     // What every program begins with: element types, key rows, the attended list and rotation.
-    // -D DTYPE: element type of the key and value rows, numbered as tamis_dtype. -D D: head dim, a multiple of 8.
+    // -D DTYPE: element type of the key and value rows, numbered as tamis_dtype. -D D: head dim, a multiple of 4.
 
     #ifdef cl_khr_fp16
     #pragma OPENCL EXTENSION cl_khr_fp16 : enable
@@ -670,6 +609,56 @@ enum EmbeddedKernels {
       const float z = dot_qk * scale;
       return (softcap > 0.0f ? softcap * tanh(z / softcap) : z) + bias;
     }
+
+    #ifdef BM
+    // Tiles of BM query rows by TK keys, a multiple of 8, with an online softmax (FlashAttention-2, arXiv 2307.08691, Algorithm 1).
+    // Work-item (y, x) of BM/RM by 8 owns rows y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ...
+    #define TX 8
+    #define WG (TX * BM / RM)
+    #define KM (TK / TX)
+    #define DM ((D4 + TX - 1) / TX)
+    #define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
+
+    // z [RM][KM]: the products of a work-item's rows and keys.
+    static inline void tile_products(local const float4 *query, local const float4 *tile, int y, int x, float *z) {
+      for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
+      for (int i = 0; i < D4; i++) {
+        float4 a[RM];
+        for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
+        for (int j = 0; j < KM; j++) {
+          const float4 k = tile[(j * TX + x) * TILE_STRIDE + i];
+          for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], k);
+        }
+      }
+    }
+
+    // A row's largest logit so far, m, takes in those of its work-items; its sums l and acc [DM] follow. Returns what to take off
+    // its logits.
+    static inline float raise_top(local const float *tops, float *m, float *l, float4 *acc) {
+      float top = *m;
+      for (int e = 0; e < TX; e++) top = fmax(top, tops[e]);
+      const float base = top == -INFINITY ? 0.0f : top;
+      const float alpha = exp(*m - base);
+      *m = top;
+      *l *= alpha;
+      for (int e = 0; e < DM; e++) acc[e] *= alpha;
+      return base;
+    }
+
+    // acc [RM][DM] += the first n values of a tile, weighted by p [BM][TK + 1].
+    static inline void add_values(local const float *p, local const float4 *tile, int n, int y, int x, float4 *acc) {
+      for (int t = 0; t < n; t++) {
+        float w[RM];
+        for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
+        for (int e = 0; e < DM; e++) {
+          if (HAS_DIM(e)) {
+            const float4 v = tile[t * TILE_STRIDE + e * TX + x];
+            for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
+          }
+        }
+      }
+    }
+    #endif
 
     """#
 

@@ -92,9 +92,13 @@ struct OpenCLPacker {
       for o in 0..<outputs {
         let to = p * padded + rows.place(o)
         bias[to] = biases?[o] ?? 0
-        load(part.weight, o, &source)
-        for i in 0..<inputs { row[columns.place(i)] = source[i] }
-        packed.store(row, scale: dtype == .i8 && part.weight.dtype == .i8 ? part.weight.scale?[o] ?? 1 : nil, at: to, table)
+        if width == inputs {
+          part.weight.loadMatrixRow(o, to: &row, table)
+        } else {
+          part.weight.loadMatrixRow(o, to: &source, table)
+          for i in 0..<inputs { row[columns.place(i)] = source[i] }
+        }
+        packed.store(row, scale: dtype == .i8 && part.weight.dtype == .i8 ? part.weight.matrixRowScale(o) : nil, at: to, table)
       }
     }
     return OpenCLMatrix(
@@ -105,7 +109,7 @@ struct OpenCLPacker {
   /// Rows as they are, in their own dtype.
   func table(_ view: TensorView) throws(TamisError) -> OpenCLMatrix {
     let (rows, width) = (view.shape[0], view.shape[1])
-    let scales = view.dtype == .i8 ? try floats((0..<rows).map { view.scale?[$0 * view.scaleStride[0]] ?? 1 }) : nothing
+    let scales = view.dtype == .i8 ? try floats((0..<rows).map { view.matrixRowScale($0) }) : nothing
     return OpenCLMatrix(
       dtype: view.dtype, outputs: rows, inputs: width, pitch: width,
       weight: try upload(view.data, rows * width * view.dtype.size), scales: scales, bias: nothing)
@@ -120,7 +124,7 @@ struct OpenCLPacker {
     var all: [Float] = []
     var row = [Float](repeating: 0, count: view.shape[1])
     for i in 0..<view.shape[0] {
-      load(view, i, &row)
+      view.loadMatrixRow(i, to: &row, table)
       all += row
     }
     return try floats(all)
@@ -140,12 +144,6 @@ struct OpenCLPacker {
     var values = [Float](repeating: 0, count: view.shape[0])
     TensorRows.load(view.data, view.dtype, stride: view.stride[0], scale: 1, count: values.count, to: &values, table)
     return values
-  }
-
-  private func load(_ view: TensorView, _ row: Int, _ to: inout [Float]) {
-    TensorRows.load(
-      view.data + row * view.stride[0] * view.dtype.size, view.dtype, stride: view.stride[1],
-      scale: view.scale?[row * view.scaleStride[0]] ?? 1, count: to.count, to: &to, table)
   }
 }
 

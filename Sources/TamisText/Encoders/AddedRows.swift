@@ -42,12 +42,7 @@ final class AddedRows {
     var row = [Float](repeating: 0, count: width)
     let table = Kernels.active
     for i in 0..<rows {
-      row.withUnsafeMutableBufferPointer { row in
-        guard let base = row.baseAddress else { return }
-        TensorRows.load(
-          word.data + i * width * word.dtype.size, word.dtype, stride: 1, scale: word.scale?[i] ?? 1, count: width, to: base,
-          table)
-      }
+      word.loadMatrixRow(i, to: &row, table)
       for j in 0..<width { sums[j] += Double(row[j]) }
     }
     return sums.map { Float($0 / Double(rows)) }

@@ -78,11 +78,7 @@ private final class DenseLayer: @unchecked Sendable {
     weight = .allocate(capacity: outputs * inputs)
     bias = .allocate(capacity: outputs)
     let table = Kernels.active
-    for i in 0..<outputs {
-      TensorRows.load(
-        view.weight.data + i * view.weight.stride[0] * view.weight.dtype.size, view.weight.dtype, stride: view.weight.stride[1],
-        scale: view.weight.scale?[i] ?? 1, count: inputs, to: weight + i * inputs, table)
-    }
+    for i in 0..<outputs { view.weight.loadMatrixRow(i, to: weight + i * inputs, table) }
     bias.initialize(repeating: 0, count: outputs)
     if let b = view.bias { TensorRows.load(b.data, b.dtype, stride: b.stride[0], scale: 1, count: outputs, to: bias, table) }
   }

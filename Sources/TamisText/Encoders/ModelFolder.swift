@@ -22,9 +22,9 @@ enum ModelFolder {
     guard file.bytes.count <= maxJSONBytes else {
       throw TamisError(.format, "path: \(path) has \(file.bytes.count) bytes; expected at most \(maxJSONBytes)")
     }
-    do throws(TamisError) { return try JSON(file.bytes) } catch {
-      throw TamisError(error.status, "path: \(path): \(error.message)")
-    }
+    do throws(TamisError) {
+      return try withExtendedLifetime(file) { () throws(TamisError) in try JSON(file.bytes) }
+    } catch { throw TamisError(error.status, "path: \(path): \(error.message)") }
   }
 
   /// The first file of weights that is there.

@@ -14,16 +14,15 @@ public enum Pooling: Int32, Sendable {
 
   /// states [n, width] to one vector [width]; zeros when n is 0.
   func pool(_ states: UnsafePointer<Float>, count n: Int, width: Int, to out: UnsafeMutablePointer<Float>) {
-    out.update(repeating: 0, count: width)
-    guard n > 0 else { return }
+    guard n > 0 else { return out.update(repeating: 0, count: width) }
     out.update(from: states, count: width)
     switch self {
     case .cls: return
     case .mean:
-      for i in 1..<Swift.max(n, 1) { for j in 0..<width { out[j] += states[i * width + j] } }
+      for i in 1..<n { for j in 0..<width { out[j] += states[i * width + j] } }
       for j in 0..<width { out[j] /= Float(n) }
     case .max:
-      for i in 1..<Swift.max(n, 1) { for j in 0..<width { out[j] = Swift.max(out[j], states[i * width + j]) } }
+      for i in 1..<n { for j in 0..<width { out[j] = Swift.max(out[j], states[i * width + j]) } }
     }
   }
 

@@ -35,8 +35,11 @@ public final class TextEncoder: @unchecked Sendable {
     try Self.report(0, progress)
     let model = try EncoderModel(path: path, addedRows: addedRows)
     try Self.report(0.1, progress)
-    let program = try context.withLock { () throws(TamisError) in
-      try context.backend.makeEncoder(model.weights, precision: precision ?? model.stored)
+    // The weights are views of the model's files, which must stay mapped while they are packed.
+    let program = try withExtendedLifetime(model) { () throws(TamisError) in
+      try context.withLock { () throws(TamisError) in
+        try context.backend.makeEncoder(model.weights, precision: precision ?? model.stored)
+      }
     }
     self.init(model: model, program: program, context: context)
     try Self.report(1, progress)
@@ -115,7 +118,8 @@ public final class TextEncoder: @unchecked Sendable {
     try check(tokens, types)
     let total = tokens.ids.count
     try Self.report(0, progress)
-    var states: [Float] = []
+    // Never empty, so that a piece without tokens has a place too; its sequences still want their zeros.
+    var states: [Float] = [0]
     var first = 0
     while first < tokens.sequences {
       var last = first + 1
@@ -125,9 +129,7 @@ public final class TextEncoder: @unchecked Sendable {
       try run(tokens, first..<last, types, into: &states, progress: progress.map { Self.part(range, of: total, $0) })
       let place = Place(token: range.lowerBound, sequences: first..<last)
       try states.withUnsafeBufferPointer { states throws(TamisError) in
-        // An empty piece has no states; its sequences still want their zeros.
-        try withUnsafePointer(to: Float(0)) { none throws(TamisError) in try use(states.baseAddress ?? none, place, range.count)
-        }
+        if let base = states.baseAddress { try use(base, place, range.count) }
       }
       first = last
     }

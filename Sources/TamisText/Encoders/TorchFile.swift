@@ -3,7 +3,7 @@ import TamisCore
 /// A file of `torch.save`: a dictionary of tensors. The zip form of PyTorch 1.6 and later, and the older one of pickles
 /// followed by raw storages. Tensors are views of the mapped file where it holds them row-major and aligned; others are copied.
 final class TorchFile: WeightSource {
-  /// The pickle of 10000 tensors has about 3 MB.
+  /// The pickle of 10000 tensors has about 3 MB. Reading one takes some 30 times its bytes at worst.
   static let maxPickleBytes = 64 << 20
 
   private let file: MappedFile
@@ -71,7 +71,7 @@ final class TorchFile: WeightSource {
   /// that order as a count of 8 bytes and its elements.
   private func readLegacy() throws(TamisError) {
     let bytes = file.bytes
-    var unpickler = Unpickler(bytes, path: path)
+    var unpickler = Unpickler(UnsafeRawBufferPointer(rebasing: bytes.prefix(Self.maxPickleBytes)), path: path)
     var at = Self.legacyHead.count
     let version = try unpickler.run(from: at)
     guard case .integer(1001) = version.value else { throw broken("its version is none that is known; expected 1001") }

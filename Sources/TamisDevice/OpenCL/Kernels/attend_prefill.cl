@@ -1,15 +1,8 @@
 // Attention of many rows over a list of keys, in tiles with an online softmax (FlashAttention-2, arXiv 2307.08691,
 // Algorithm 1). One work-group per (tile of BM rows, kv head); rows of all query heads of the group share each tile of K and V.
-// -D BM: rows of a tile; RM: rows of a work-item; TK: keys of a tile, a multiple of 8. Work-item (y, x) of BM/RM by 8 owns rows
-// y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ... Row r is query r / G of head kv_head * G + r % G.
+// Who owns what: common.cl. Row r is query r / G of head kv_head * G + r % G.
 // Query i sees the tokens above after + i, through + i at most. It stands at first_position + i, a key at its place in the list
 // when `compact`, else at its token.
-
-#define TX 8
-#define WG (TX * BM / RM)
-#define KM (TK / TX)
-#define DM ((D4 + TX - 1) / TX)
-#define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
 
 kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
     global const float *q, global const ELEM *keys, global const ELEM *values, global const float *key_scales,
@@ -73,15 +66,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
 #endif
 
     float z[RM * KM];
-    for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
-    for (int i = 0; i < D4; i++) {
-      float4 a[RM];
-      for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
-      for (int j = 0; j < KM; j++) {
-        const float4 k = tile[(j * TX + x) * TILE_STRIDE + i];
-        for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], k);
-      }
-    }
+    tile_products(query, tile, y, x, z);
     // Every row of the tile sees every key of the tile: no masks below.
     const int all = start >= low[BM - 1] && start + TK <= high[0];
     for (int r = 0; r < RM; r++) {
@@ -99,13 +84,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
 
     for (int r = 0; r < RM; r++) {
       const int row = y * RM + r;
-      float top = m[r];
-      for (int e = 0; e < TX; e++) top = fmax(top, reduced[row * TX + e]);
-      const float base = top == -INFINITY ? 0.0f : top;
-      const float alpha = exp(m[r] - base);
-      m[r] = top;
-      l[r] *= alpha;
-      for (int e = 0; e < DM; e++) acc[r * DM + e] *= alpha;
+      const float base = raise_top(reduced + row * TX, m + r, l + r, acc + r * DM);
       for (int j = 0; j < KM; j++) {
         const int t = j * TX + x;
         const int legal = rows[t] >= 0 && (all || (start + t >= low[row] && start + t < high[row]));
@@ -119,16 +98,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_prefill(
     barrier(CLK_LOCAL_MEM_FENCE);
 
     if (all) {
-      for (int t = 0; t < TK; t++) {
-        float w[RM];
-        for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
-        for (int e = 0; e < DM; e++) {
-          if (HAS_DIM(e)) {
-            const float4 v = tile[t * TILE_STRIDE + e * TX + x];
-            for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
-          }
-        }
-      }
+      add_values(p, tile, TK, y, x, acc);
     } else {
       // A row that may not see a key must not meet it even with weight 0: the value may be NaN.
       for (int r = 0; r < RM; r++) {

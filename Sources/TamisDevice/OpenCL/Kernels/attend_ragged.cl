@@ -1,14 +1,6 @@
 // Attention of every token over its own sequence, in tiles with an online softmax (FlashAttention-2, arXiv 2307.08691,
-// Algorithm 1). qkv [n][3][heads][D]; out [n][heads][D]. One work-group per (tile of BM queries of one sequence, head). -D BM:
-// queries of a tile; RM: queries of a work-item; TK: keys of a tile, a multiple of 8. Work-item (y, x) of BM/RM by 8 owns
-// queries y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ... tiles [groups] (first query, first token of the sequence, past
-// its last token).
-
-#define TX 8
-#define WG (TX * BM / RM)
-#define KM (TK / TX)
-#define DM ((D4 + TX - 1) / TX)
-#define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
+// Algorithm 1). qkv [n][3][heads][D]; out [n][heads][D]. One work-group per (tile of BM queries of one sequence, head); who owns
+// what: common.cl. tiles [groups] (first query, first token of the sequence, past its last token).
 
 kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_ragged(
     global const float *qkv, int heads, global const int *tiles, float scale, global float *out) {
@@ -41,15 +33,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_ragged(
     barrier(CLK_LOCAL_MEM_FENCE);
 
     float z[RM * KM];
-    for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
-    for (int i = 0; i < D4; i++) {
-      float4 a[RM];
-      for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
-      for (int j = 0; j < KM; j++) {
-        const float4 b = tile[(j * TX + x) * TILE_STRIDE + i];
-        for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], b);
-      }
-    }
+    tile_products(query, tile, y, x, z);
     for (int r = 0; r < RM; r++) {
       float top = -INFINITY;
       for (int j = 0; j < KM; j++) {
@@ -62,13 +46,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_ragged(
 
     for (int r = 0; r < RM; r++) {
       const int row = y * RM + r;
-      float top = m[r];
-      for (int e = 0; e < TX; e++) top = fmax(top, reduced[row * TX + e]);
-      const float base = top == -INFINITY ? 0.0f : top;
-      const float alpha = exp(m[r] - base);
-      m[r] = top;
-      l[r] *= alpha;
-      for (int e = 0; e < DM; e++) acc[r * DM + e] *= alpha;
+      const float base = raise_top(reduced + row * TX, m + r, l + r, acc + r * DM);
       for (int j = 0; j < KM; j++) {
         const float w = j * TX + x < count ? exp(z[r * KM + j] - base) : 0.0f;
         p[row * (TK + 1) + j * TX + x] = w;
@@ -79,16 +57,7 @@ kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attend_ragged(
     for (int e = lid; e < count * D4; e += WG)
       tile[e / D4 * TILE_STRIDE + e % D4] = vload4((start + e / D4) * pitch + v + e % D4, qkv);
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int t = 0; t < count; t++) {
-      float w[RM];
-      for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
-      for (int e = 0; e < DM; e++) {
-        if (HAS_DIM(e)) {
-          const float4 u = tile[t * TILE_STRIDE + e * TX + x];
-          for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * u;
-        }
-      }
-    }
+    add_values(p, tile, count, y, x, acc);
     barrier(CLK_LOCAL_MEM_FENCE);
   }
 

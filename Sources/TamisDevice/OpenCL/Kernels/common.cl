@@ -1,5 +1,5 @@
 // What every program begins with: element types, key rows, the attended list and rotation.
-// -D DTYPE: element type of the key and value rows, numbered as tamis_dtype. -D D: head dim, a multiple of 8.
+// -D DTYPE: element type of the key and value rows, numbered as tamis_dtype. -D D: head dim, a multiple of 4.
 
 #ifdef cl_khr_fp16
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
@@ -121,3 +121,53 @@ static inline float logit(float dot_qk, float scale, float softcap, float bias) 
   const float z = dot_qk * scale;
   return (softcap > 0.0f ? softcap * tanh(z / softcap) : z) + bias;
 }
+
+#ifdef BM
+// Tiles of BM query rows by TK keys, a multiple of 8, with an online softmax (FlashAttention-2, arXiv 2307.08691, Algorithm 1).
+// Work-item (y, x) of BM/RM by 8 owns rows y * RM .., keys j * 8 + x and dims 4 * (i * 8 + x) ...
+#define TX 8
+#define WG (TX * BM / RM)
+#define KM (TK / TX)
+#define DM ((D4 + TX - 1) / TX)
+#define HAS_DIM(e) (D4 % TX == 0 || (e) * TX + x < D4)
+
+// z [RM][KM]: the products of a work-item's rows and keys.
+static inline void tile_products(local const float4 *query, local const float4 *tile, int y, int x, float *z) {
+  for (int e = 0; e < RM * KM; e++) z[e] = 0.0f;
+  for (int i = 0; i < D4; i++) {
+    float4 a[RM];
+    for (int r = 0; r < RM; r++) a[r] = query[(y * RM + r) * TILE_STRIDE + i];
+    for (int j = 0; j < KM; j++) {
+      const float4 k = tile[(j * TX + x) * TILE_STRIDE + i];
+      for (int r = 0; r < RM; r++) z[r * KM + j] += dot(a[r], k);
+    }
+  }
+}
+
+// A row's largest logit so far, m, takes in those of its work-items; its sums l and acc [DM] follow. Returns what to take off
+// its logits.
+static inline float raise_top(local const float *tops, float *m, float *l, float4 *acc) {
+  float top = *m;
+  for (int e = 0; e < TX; e++) top = fmax(top, tops[e]);
+  const float base = top == -INFINITY ? 0.0f : top;
+  const float alpha = exp(*m - base);
+  *m = top;
+  *l *= alpha;
+  for (int e = 0; e < DM; e++) acc[e] *= alpha;
+  return base;
+}
+
+// acc [RM][DM] += the first n values of a tile, weighted by p [BM][TK + 1].
+static inline void add_values(local const float *p, local const float4 *tile, int n, int y, int x, float4 *acc) {
+  for (int t = 0; t < n; t++) {
+    float w[RM];
+    for (int r = 0; r < RM; r++) w[r] = p[(y * RM + r) * (TK + 1) + t];
+    for (int e = 0; e < DM; e++) {
+      if (HAS_DIM(e)) {
+        const float4 v = tile[t * TILE_STRIDE + e * TX + x];
+        for (int r = 0; r < RM; r++) acc[r * DM + e] += w[r] * v;
+      }
+    }
+  }
+}
+#endif

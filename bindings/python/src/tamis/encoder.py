@@ -55,8 +55,8 @@ class EncoderInfo:
 
 
 class Encoder:
-    """An encoder read from a folder as Hugging Face writes it: config.json and model.safetensors (or its shards, or pytorch_model.bin,
-    which is read without executing anything).
+    """An encoder read from a folder as Hugging Face writes it: config.json and model.safetensors (or its shards, or
+    pytorch_model.bin, which is read without executing anything).
 
     Batches are lists of sequences of token ids, of any lengths; nothing is padded and nothing is added (special tokens are the
     tokenizer's). The result of a sequence does not depend on the others.
@@ -75,7 +75,8 @@ class Encoder:
     ctx
         None: :func:`default_context`.
 
-    Raises FileMissingError, FileError, FormatError, UnsupportedError (with the name of what is not supported), OutOfMemoryError.
+    Raises FileMissingError, FileError, FormatError, UnsupportedError (with the name of what is not supported),
+    OutOfMemoryError.
     """
 
     def __init__(
@@ -130,7 +131,8 @@ class Encoder:
         return ragged.split(self._call("tamis_encoder_states", ragged, ragged.total, self.info.hidden, (), progress))
 
     def classify(
-        self, batch: Sequence[Any], *, types: Sequence[Any] | None = None, probabilities: bool = False, progress: Progress = None
+        self, batch: Sequence[Any], *, types: Sequence[Any] | None = None, probabilities: bool = False,
+        progress: Progress = None,
     ) -> list[np.ndarray]:
         """Logits of the token classification head: float32 [tokens, labels] for every sequence; with `probabilities` their
         softmax (of a single label the logistic function). UnsupportedError without a head."""
@@ -145,8 +147,8 @@ class Encoder:
     ) -> np.ndarray:
         """One vector per sequence: float32 [len(batch), hidden].
 
-        batch: sequences of ids, or texts, which :attr:`tokenizer` encodes with its special tokens, cut at ``info.embed_tokens``.
-        pooling: "mean", "cls" or "max". normalise: to length 1. None: as the folder says (``info``).
+        batch: sequences of ids, or texts, which :attr:`tokenizer` encodes with its special tokens, cut at
+        ``info.embed_tokens``. pooling: "mean", "cls" or "max". normalise: to length 1. None: as the folder says (``info``).
         """
         if len(batch) > 0 and all(isinstance(text, str) for text in batch):
             encodings = self.tokenizer.encode_batch(list(batch), max_tokens=self.info.embed_tokens)
@@ -211,7 +213,8 @@ class _Ragged:
     def c(self) -> _ffi.tamis_ragged:
         """The struct; valid while this object lives."""
         return _ffi.tamis_ragged(
-            pointer(self.ids, ctypes.c_int32), pointer(self.starts, ctypes.c_int64), len(self), pointer(self.types, ctypes.c_int32))
+            pointer(self.ids, ctypes.c_int32), pointer(self.starts, ctypes.c_int64), len(self),
+            pointer(self.types, ctypes.c_int32))
 
     def split(self, rows: np.ndarray) -> list[np.ndarray]:
         return [rows[a:b] for a, b in zip(self.starts[:-1], self.starts[1:])]
