@@ -81,8 +81,7 @@ extension RegexParser {
 
   /// Behind `[`, up to and with its `]`.
   mutating func bracket() throws(TamisError) -> ScalarSet.Term {
-    depth += 1
-    if depth > 100 { throw unsupported("a pattern nested deeper than 100") }
+    try enter()
     defer { depth -= 1 }
     let isNegated = take("^")
     var intersected: [ScalarSet.Term] = []
