@@ -97,6 +97,6 @@ def run(bench, Row, interleave) -> None:
             wrong = sum(a != b for a, b in zip(found, expected))
             bench.add(Row(
                 "Tokenizers, one thread", f"{case}: {language}", t["ours"].min, t["ours"].median, peer, t[peer].min,
-                t[peer].median, {peer.split()[0]: t[peer].median / t["ours"].median}, "2 x tokenizers" if peer == "tokenizers" else "",
-                size / t["ours"].median / 1e3, "MB/s", error=float(wrong),
+                t[peer].median, {peer.split()[0]: t[peer].median / t["ours"].median},
+                "2 x tokenizers" if peer == "tokenizers" else "", size / t["ours"].median / 1e3, "MB/s", error=float(wrong),
                 note=f"{sum(map(len, found))} tokens; peer {size / t[peer].median / 1e3:.1f} MB/s; error: texts that differ"))
