@@ -1,4 +1,4 @@
-"""The tokenizer area of bench.py: encode with offsets, one thread, against `tokenizers`, `sentencepiece` and `tiktoken` on one text.
+"""The tokenizer area of bench.py: encode with offsets, one thread, against `tokenizers`, `sentencepiece` and `tiktoken`.
 
 Vocabularies are trained here on the text of the parity tests, in the layouts of published models (Tests/parity/layouts.py);
 $TAMIS_TEST_DATA/tokenizers adds a published one.
@@ -61,8 +61,8 @@ def sentencepiece(kind):
     model = io.BytesIO()
     lines = [line for text in layouts.training_text() for line in text.split("\n")]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=model, vocab_size=4000, model_type=kind, character_coverage=0.985, minloglevel=2,
-        num_threads=1, hard_vocab_limit=False)
+        sentence_iterator=iter(lines), model_writer=model, vocab_size=4000, model_type=kind, character_coverage=0.985,
+        minloglevel=2, num_threads=1, hard_vocab_limit=False)
     theirs = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     ours = tamis.Tokenizer.from_bytes(model.getvalue(), "sentencepiece")
     return f"SentencePiece {kind}", ours, "sentencepiece (ids only)", theirs.encode
@@ -96,7 +96,7 @@ def run(bench, Row, interleave) -> None:
             expected = [getattr(e, "ids", e) for e in map(encode, cut)]
             wrong = sum(a != b for a, b in zip(found, expected))
             bench.add(Row(
-                "Tokenizers, one thread", f"{case}: {language}", t["ours"].min, t["ours"].median, peer, t[peer].min, t[peer].median,
-                {peer.split()[0]: t[peer].median / t["ours"].median}, "2 x tokenizers" if peer == "tokenizers" else "",
-                size / t["ours"].median / 1e3, "MB/s", error=float(wrong),
+                "Tokenizers, one thread", f"{case}: {language}", t["ours"].min, t["ours"].median, peer, t[peer].min,
+                t[peer].median, {peer.split()[0]: t[peer].median / t["ours"].median},
+                "2 x tokenizers" if peer == "tokenizers" else "", size / t["ours"].median / 1e3, "MB/s", error=float(wrong),
                 note=f"{sum(map(len, found))} tokens; peer {size / t[peer].median / 1e3:.1f} MB/s; error: texts that differ"))

@@ -144,49 +144,13 @@ private struct JSONParser {
         return string
       case UInt8(ascii: "\\"):
         at += 1
-        try escape(into: &bytes)
+        try JSONEscape.read(text, &at, into: &bytes)
       case 0..<0x20: throw broken("a control character inside a string")
       default:
         bytes.append(c)
         at += 1
       }
     }
-  }
-
-  mutating func escape(into bytes: inout [UInt8]) throws(TamisError) {
-    guard let c = next else { throw broken("the text ends inside a string") }
-    at += 1
-    switch c {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): bytes.append(c)
-    case UInt8(ascii: "b"): bytes.append(0x08)
-    case UInt8(ascii: "f"): bytes.append(0x0c)
-    case UInt8(ascii: "n"): bytes.append(0x0a)
-    case UInt8(ascii: "r"): bytes.append(0x0d)
-    case UInt8(ascii: "t"): bytes.append(0x09)
-    case UInt8(ascii: "u"):
-      var code = try fourHexDigits()
-      if (0xd800..<0xdc00).contains(code) {
-        guard take("\\"), take("u") else { throw broken("half a surrogate pair") }
-        let low = try fourHexDigits()
-        guard (0xdc00..<0xe000).contains(low) else { throw broken("half a surrogate pair") }
-        code = 0x10000 + (code - 0xd800) << 10 + (low - 0xdc00)
-      }
-      guard let scalar = Unicode.Scalar(code) else { throw broken("half a surrogate pair") }
-      bytes.append(contentsOf: UTF8.encode(scalar)!)
-    default: throw broken("an unknown escape")
-    }
-  }
-
-  mutating func fourHexDigits() throws(TamisError) -> UInt32 {
-    var code: UInt32 = 0
-    for _ in 0..<4 {
-      guard let c = next, let digit = Character(Unicode.Scalar(c)).hexDigitValue, c < 0x80 else {
-        throw broken("expected four hexadecimal digits")
-      }
-      code = code << 4 + UInt32(digit)
-      at += 1
-    }
-    return code
   }
 
   // MARK: numbers

@@ -126,6 +126,20 @@ import Testing
     #expect { try Self.matches(bomb, fuse) } throws: { ($0 as? TamisError)?.status == .unsupported }
     #expect { try Pattern("(?:(?:(?:a{500}){500}){500}b)+".utf8) } throws: { ($0 as? TamisError)?.status == .unsupported }
     #expect { try Pattern(String(repeating: "(", count: 100_000).utf8) } throws: { ($0 as? TamisError)?.status == .unsupported }
+    for repeated in ["*", "{1}"] {
+      let pattern = "a" + String(repeating: repeated, count: 1_000_000)
+      #expect { try Pattern(pattern.utf8) } throws: { ($0 as? TamisError)?.status == .unsupported }
+    }
+    // Nothing, 10^15 times.
+    let nothing = String(repeating: "(?:", count: 5) + String(repeating: "){1000}", count: 5)
+    #expect(try Self.matches(nothing + "b", "ab") == ["b"])
+    // Look-behinds of a length that no integer holds, and of one that must not be asked for twice a level.
+    let long = String(repeating: "(?:", count: 5) + "a{1000}" + String(repeating: "){1000}", count: 5)
+    let deep = String(repeating: "(?:", count: 90) + "a" + String(repeating: "|b)", count: 90)
+    #expect { try Pattern("(?<=\(String(repeating: long, count: 10)))b".utf8) } throws: {
+      ($0 as? TamisError)?.status == .unsupported
+    }
+    #expect(try Self.matches("(?<=\(deep))c", "acbc") == ["c", "c"])
     // Long runs need no recursion.
     let text = String(repeating: "ab ", count: 100_000)
     #expect(try Self.matches("(?:ab |x)+", text) == [text])

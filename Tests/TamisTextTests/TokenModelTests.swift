@@ -65,7 +65,7 @@ import Testing
         let l = vocabulary.piece(Int(left))!
         try builder.add(l + [0x20] + vocabulary.piece(Int(right))!, l.count)
       }
-      let model = try BPE(vocabulary, builder.table, BPE.Options())
+      let model = BPE(vocabulary, builder.table, BPE.Options())
       // Short, by parts, and long enough for the heap.
       for n in [1, 2, 5, 14, 31, 40, 95, 97, 300] {
         let text = randomText(&random, n)
@@ -85,8 +85,7 @@ import Testing
     for n in [97, 150, 1000] {
       let text = randomText(&random, n)
       func merged(_ pad: Int) -> [Int32] {
-        let work = MergeScratch()
-        work.reset(n + pad)
+        let work = MergeScratch(capacity: n + pad)
         for (i, letter) in text.enumerated() { work.add(vocabulary.id([letter])!, i, i + 1) }
         // A symbol that merges with nothing makes the list long without changing the rest.
         for i in 0..<pad { work.add(999, n + i, n + i + 1) }

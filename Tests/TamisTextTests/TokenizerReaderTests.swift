@@ -66,6 +66,23 @@ import Testing
     #expect(try tokenizer.encode("  a").ids == [3])
   }
 
+  /// A token with U+FFFD is found where the text is not UTF-8, and what is trimmed there is looked up in the bytes as given.
+  @Test func trimmingTextThatIsNotUTF8() throws {
+    let tokenizer = try Tokenizer(
+      json: """
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true},
+         "post_processor": {"type": "ByteLevel", "add_prefix_space": false},
+         "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+         "added_tokens": [{"id": 1, "content": "\u{fffd}", "rstrip": true}]}
+        """)
+    let cases: [([UInt8], [Int32])] = [([0x61, 0xf7], [1, 2]), ([0x61, 0xff, 0x20], [1, 2]), ([0x61, 0xf0, 0x9f], [1, 3])]
+    for (bytes, ends) in cases {
+      let encoding = try bytes.withUnsafeBufferPointer { try tokenizer.encode($0) }
+      #expect(encoding.ids == [0, 1])
+      #expect(encoding.ends == ends)
+    }
+  }
+
   @Test func numbersAreThePeersNumbers() throws {
     func read(_ text: String) throws -> Double {
       let copy = Array((text + ",").utf8)

@@ -18,8 +18,7 @@ struct AddedToken: Sendable, Equatable {
 }
 
 /// The added tokens of a tokenizer, and a matcher each for those sought before and after the normaliser: at every place from
-/// left to
-/// right the longest token that starts there.
+/// left to right the longest token that starts there.
 struct AddedTokens: Sendable {
   private(set) var tokens: [AddedToken] = []
   private var byId: [Int32: Int] = [:]
@@ -113,8 +112,9 @@ struct AddedTokens: Sendable {
           at = end
           if skipSpecial, token.special { continue }
           if token.singleWord, Self.isWord(base, before: start) || Self.isWord(base, after: end, text.count) { continue }
-          if token.leftStrip { start = max(Self.whitespaceStart(base, before: start), done) }
-          if token.rightStrip { end = Self.whitespaceEnd(base, after: end, text.count) }
+          // What is done already need not be walked again: tokens may be white space themselves.
+          if token.leftStrip { start = done > start ? done : Self.whitespaceStart(base, before: start, from: done) }
+          if token.rightStrip { end = Self.whitespaceEnd(base, after: max(end, done), text.count) }
           if start > end { continue }
           // A token inside the whitespace that the one before it took counts all the same, as it does in the peer.
           if done < start { try each(Match(token: nil, start: done, end: start)) }
@@ -126,21 +126,17 @@ struct AddedTokens: Sendable {
     }
 
     private static func isWord(_ text: UnsafePointer<UInt8>, before end: Int) -> Bool {
-      guard end > 0 else { return false }
-      var start = end - 1
-      while start > 0, text[start] & 0xc0 == 0x80 { start -= 1 }
-      return UnicodeData.isWord(UTF8Text.scalar(text, at: start).value)
+      end > 0 && UnicodeData.isWord(UTF8Text.scalar(text, at: UTF8Text.start(text, before: end)).value)
     }
 
     private static func isWord(_ text: UnsafePointer<UInt8>, after start: Int, _ count: Int) -> Bool {
       start < count && UnicodeData.isWord(UTF8Text.scalar(text, at: start).value)
     }
 
-    private static func whitespaceStart(_ text: UnsafePointer<UInt8>, before end: Int) -> Int {
+    private static func whitespaceStart(_ text: UnsafePointer<UInt8>, before end: Int, from first: Int) -> Int {
       var at = end
-      while at > 0 {
-        var start = at - 1
-        while start > 0, text[start] & 0xc0 == 0x80 { start -= 1 }
+      while at > first {
+        let start = UTF8Text.start(text, before: at)
         guard UnicodeData.isWhitespace(UTF8Text.scalar(text, at: start).value) else { break }
         at = start
       }

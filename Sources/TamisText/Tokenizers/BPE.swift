@@ -29,50 +29,30 @@ final class BPE: TokenModel, @unchecked Sendable {
   private let decorates: Bool
 
   /// `merges` is filled already.
-  init(_ vocabulary: Vocabulary, _ merges: MergeTable, _ options: Options) throws(TamisError) {
+  init(_ vocabulary: Vocabulary, _ merges: MergeTable, _ options: Options) {
     self.vocabulary = vocabulary
     self.options = options
     self.merges = merges
     decorates = !options.prefix.isEmpty || !options.suffix.isEmpty
     unknownId = options.unknown.flatMap { vocabulary.id($0) }
-    var bytes = [Int32](repeating: -1, count: 256)
     var scalars = [Int32](repeating: -1, count: options.byteLevel || decorates ? 0 : 0x10000)
-    if options.byteLevel {
-      for byte in 0..<256 {
-        var piece: [UInt8] = []
-        ByteAlphabet.encode([UInt8(byte)], into: &piece)
-        bytes[byte] = vocabulary.id(piece) ?? -1
-      }
-    } else {
-      let digits = Array("0123456789ABCDEF".utf8)
-      for byte in 0..<256 {
-        bytes[byte] = vocabulary.id(Array("<0x".utf8) + [digits[byte >> 4], digits[byte & 15], UInt8(ascii: ">")]) ?? -1
-      }
-      for id in 0..<vocabulary.size where !scalars.isEmpty {
-        _ = vocabulary.withPiece(id) { piece in
-          guard let base = piece.baseAddress, piece.count <= 3, piece.count == UTF8Text.length(lead: base[0]) else { return }
-          scalars[Int(UTF8Text.scalar(base, at: 0).value)] = Int32(id)
-        }
+    for id in 0..<vocabulary.size where !scalars.isEmpty {
+      _ = vocabulary.withPiece(id) { piece in
+        guard let base = piece.baseAddress, piece.count <= 3, piece.count == UTF8Text.length(lead: base[0]) else { return }
+        scalars[Int(UTF8Text.scalar(base, at: 0).value)] = Int32(id)
       }
     }
-    byteIds = bytes
+    byteIds = options.byteLevel ? ByteAlphabet.ids(in: vocabulary) : ByteFallback.ids(in: vocabulary)
     scalarIds = scalars
-    hasAllBytes = !bytes.contains(-1)
+    hasAllBytes = !byteIds.contains(-1)
   }
 
   func tokenize(
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
     _ scratch: ModelScratch
   ) throws(TamisError) {
-    let cache = scratch.cache
-    for slice in slices {
-      let start = Int(slice.start)
-      let end = Int(slice.end)
-      guard end > start else { continue }
-      if !cache.emit(text, start, end, readable: count, into: tokens) {
-        spell(text, start, end, readable: count, into: tokens, scratch)
-      }
-      tokens.word &+= 1
+    try eachWord(text, count: count, slices, into: tokens, scratch.cache) { (start, end) throws(TamisError) in
+      spell(text, start, end, readable: count, into: tokens, scratch)
     }
   }
 
@@ -80,19 +60,14 @@ final class BPE: TokenModel, @unchecked Sendable {
   private func spell(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) {
-    let first = tokens.count
     if options.ignoreMerges, end - start <= vocabulary.longest, let id = whole(text, start, end) {
       tokens.append(id, start, end)
-      scratch.cache.store(text, start, end, readable: readable, from: first, in: tokens)
-      return
-    }
-    // Text without pre-tokens (Gemma) is cut where no merge can reach across; the parts are words and cached as such.
-    if end - start > 32, !options.ignoreMerges, !decorates {
+    } else if end - start > 32, !options.ignoreMerges, !decorates {
+      // Text without pre-tokens (Gemma) is cut where no merge can reach across; the parts are words and cached as such.
       spellParts(text, start, end, readable: readable, into: tokens, scratch)
-      return
+    } else {
+      merge(text, start, end, into: tokens, scratch)
     }
-    merge(text, start, end, into: tokens, scratch.merge)
-    scratch.cache.store(text, start, end, readable: readable, from: first, in: tokens)
   }
 
   /// The id of a pre-token that is a piece.
@@ -134,7 +109,7 @@ final class BPE: TokenModel, @unchecked Sendable {
   ) {
     if scratch.cache.emit(text, start, end, readable: readable, into: tokens) { return }
     let first = tokens.count
-    merge(text, start, end, into: tokens, scratch.merge)
+    merge(text, start, end, into: tokens, scratch)
     scratch.cache.store(text, start, end, readable: readable, from: first, in: tokens)
   }
 
@@ -147,9 +122,9 @@ final class BPE: TokenModel, @unchecked Sendable {
   }
 
   private func merge(
-    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ work: MergeScratch
+    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) {
-    work.reset(end - start)
+    let work = scratch.merge(room: end - start)
     var unknownStart = -1  // a run of unknown scalars that is not yet added
     var unknownEnd = -1
     var at = start

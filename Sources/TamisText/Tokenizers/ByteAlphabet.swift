@@ -21,6 +21,15 @@ enum ByteAlphabet {
     return table
   }()
 
+  /// Ids of the pieces of all bytes; -1: none.
+  static func ids(in vocabulary: Vocabulary) -> [Int32] {
+    (0..<256).map { byte in
+      var piece: [UInt8] = []
+      encode(CollectionOfOne(UInt8(byte)), into: &piece)
+      return vocabulary.id(piece) ?? -1
+    }
+  }
+
   /// The bytes that a piece in the printable alphabet stands for; nil when it holds another character.
   static func decode(_ piece: UnsafeBufferPointer<UInt8>, into out: inout [UInt8]) -> Bool {
     let first = out.count

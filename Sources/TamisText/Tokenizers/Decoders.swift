@@ -141,7 +141,7 @@ struct DecodeRun: Sendable {
       if !ready.isEmpty { feed(ready, k + 1, &out) }
       if isLast { flush(k, &out) }
     case .byteFallback, .sentencePieceBytes:
-      if let byte = Self.fallbackByte(piece) {
+      if let byte = ByteFallback.byte(piece) {
         states[k].held.append(byte)
         if isLast { flush(k, &out) }
       } else {
@@ -252,13 +252,6 @@ struct DecodeRun: Sendable {
       }
     }
     return out
-  }
-
-  private static func fallbackByte(_ piece: [UInt8]) -> UInt8? {
-    guard piece.count == 6, piece[0] == UInt8(ascii: "<"), piece[1] == UInt8(ascii: "0"), piece[2] == UInt8(ascii: "x"),
-      piece[5] == UInt8(ascii: ">"), let high = hexDigit(piece[3]), let low = hexDigit(piece[4])
-    else { return nil }
-    return high << 4 | low
   }
 
   static func replacing(_ pattern: [UInt8], by content: [UInt8], in text: [UInt8]) -> [UInt8] {

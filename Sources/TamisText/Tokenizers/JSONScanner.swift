@@ -5,7 +5,6 @@ import TamisCore
 struct JSONScanner {
   let text: UnsafeBufferPointer<UInt8>
   var at = 0
-  private var depth = 0
   /// Bytes of the string read last.
   private(set) var bytes: [UInt8] = []
 
@@ -100,46 +99,11 @@ struct JSONScanner {
       guard at < text.count else { throw broken("the text ends inside a string") }
       if take("\"") { return }
       guard take("\\") else { throw broken("a control character inside a string") }
-      try escape()
+      try JSONEscape.read(UnsafeRawBufferPointer(text), &at, into: &bytes)
     }
   }
 
   mutating func separate(_ byte: UInt8) { bytes.append(byte) }
-
-  private mutating func escape() throws(TamisError) {
-    guard at < text.count else { throw broken("the text ends inside a string") }
-    let c = text[at]
-    at &+= 1
-    switch c {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): bytes.append(c)
-    case UInt8(ascii: "b"): bytes.append(0x08)
-    case UInt8(ascii: "f"): bytes.append(0x0c)
-    case UInt8(ascii: "n"): bytes.append(0x0a)
-    case UInt8(ascii: "r"): bytes.append(0x0d)
-    case UInt8(ascii: "t"): bytes.append(0x09)
-    case UInt8(ascii: "u"):
-      var scalar = try fourHexDigits()
-      if scalar & 0xf800 == 0xd800 {
-        guard scalar < 0xdc00, take("\\"), take("u") else { throw broken("half a surrogate pair") }
-        let low = try fourHexDigits()
-        guard low & 0xfc00 == 0xdc00 else { throw broken("half a surrogate pair") }
-        scalar = 0x10000 + (scalar - 0xd800) << 10 + (low - 0xdc00)
-      }
-      UTF8Input.append(scalar, to: &bytes)
-    default: throw broken("an unknown escape")
-    }
-  }
-
-  private mutating func fourHexDigits() throws(TamisError) -> UInt32 {
-    guard text.count - at >= 4 else { throw broken("expected four hexadecimal digits") }
-    var code: UInt32 = 0
-    for _ in 0..<4 {
-      guard let digit = hexDigit(text[at]) else { throw broken("expected four hexadecimal digits") }
-      code = code << 4 | UInt32(digit)
-      at &+= 1
-    }
-    return code
-  }
 
   /// A whole number of at most 18 digits.
   mutating func integer() throws(TamisError) -> Int {
@@ -160,8 +124,7 @@ struct JSONScanner {
 
   /// A finite number, by the arithmetic of the peer's reader: the digits as a whole number, as many as fit 64 bits, times or
   /// divided by one power of ten. It can be off by one in the last place, and scores that are off decide ties of a Unigram
-  /// model;
-  /// a better reader would cut such text differently.
+  /// model; a better reader would cut such text differently.
   mutating func number() throws(TamisError) -> Double {
     let negative = take("-")
     var significand: UInt64 = 0
@@ -274,20 +237,23 @@ struct JSONScanner {
     throw broken("the text ends inside a string")
   }
 
+  /// Nothing but white space is left.
+  mutating func end() throws(TamisError) {
+    skipSpace()
+    guard at == text.count else { throw broken("more text after the value") }
+  }
+
+  /// {"piece": id, ..}
+  mutating func pieces(into vocabulary: Vocabulary) throws(TamisError) {
+    try object { (scanner) throws(TamisError) in
+      let id = try scanner.integer()
+      try vocabulary.add(id, scanner.bytes)
+    }
+  }
+
   /// A small value as a tree.
   mutating func tree() throws(TamisError) -> JSON {
     let range = try skip()
     return try JSON(UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: text[range])))
-  }
-}
-
-/// Value of a hexadecimal digit.
-@inline(__always)
-func hexDigit(_ c: UInt8) -> UInt8? {
-  switch c {
-  case UInt8(ascii: "0")...UInt8(ascii: "9"): return c - UInt8(ascii: "0")
-  case UInt8(ascii: "a")...UInt8(ascii: "f"): return c - UInt8(ascii: "a") + 10
-  case UInt8(ascii: "A")...UInt8(ascii: "F"): return c - UInt8(ascii: "A") + 10
-  default: return nil
   }
 }

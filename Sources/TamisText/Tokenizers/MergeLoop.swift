@@ -1,22 +1,20 @@
-#if canImport(Glibc)
-import Glibc
-#endif
-
-/// Symbols of one pre-token and the work arrays of merging them; grows and stays.
+/// Symbols of one pre-token and the work arrays of merging them.
 final class MergeScratch {
-  private(set) var ids: UnsafeMutablePointer<Int32>
-  private(set) var starts: UnsafeMutablePointer<Int32>
-  private(set) var ends: UnsafeMutablePointer<Int32>
-  private var ranks: UnsafeMutablePointer<UInt32>
-  private var results: UnsafeMutablePointer<Int32>
-  private var next: UnsafeMutablePointer<Int32>
-  private var previous: UnsafeMutablePointer<Int32>
-  private var heap: UnsafeMutablePointer<UInt64>
+  let capacity: Int
+  let ids: UnsafeMutablePointer<Int32>
+  let starts: UnsafeMutablePointer<Int32>
+  let ends: UnsafeMutablePointer<Int32>
+  private let ranks: UnsafeMutablePointer<UInt32>
+  private let results: UnsafeMutablePointer<Int32>
+  private let next: UnsafeMutablePointer<Int32>
+  private let previous: UnsafeMutablePointer<Int32>
+  private let heap: UnsafeMutablePointer<UInt64>
   private var heapCount = 0
-  private var capacity = 256
   private(set) var count = 0
 
-  init() {
+  /// - capacity: symbols that there is room for.
+  init(capacity: Int) {
+    self.capacity = capacity
     ids = .allocate(capacity: capacity)
     starts = .allocate(capacity: capacity)
     ends = .allocate(capacity: capacity)
@@ -27,9 +25,7 @@ final class MergeScratch {
     heap = .allocate(capacity: 3 * capacity)
   }
 
-  deinit { release() }
-
-  private func release() {
+  deinit {
     ids.deallocate()
     starts.deallocate()
     ends.deallocate()
@@ -40,21 +36,7 @@ final class MergeScratch {
     heap.deallocate()
   }
 
-  /// Empties the list and makes room for `symbols`.
-  func reset(_ symbols: Int) {
-    count = 0
-    guard symbols > capacity else { return }
-    release()
-    capacity = max(symbols, 2 * capacity)
-    ids = .allocate(capacity: capacity)
-    starts = .allocate(capacity: capacity)
-    ends = .allocate(capacity: capacity)
-    ranks = .allocate(capacity: capacity)
-    results = .allocate(capacity: capacity)
-    next = .allocate(capacity: capacity)
-    previous = .allocate(capacity: capacity)
-    heap = .allocate(capacity: 3 * capacity)
-  }
+  func clear() { count = 0 }
 
   @inline(__always)
   func add(_ id: Int32, _ start: Int, _ end: Int) {
@@ -113,8 +95,7 @@ final class MergeScratch {
     count = n
   }
 
-  /// A heap of (rank, position) over a linked list, O(n log n). An entry is stale when the pair at its position has another
-  /// rank.
+  /// A heap of (rank, position) over a linked list, O(n log n). An entry is stale when its position has another rank by now.
   private func mergeLong(_ table: MergeTable) {
     let ids = ids, ends = ends, ranks = ranks, results = results, next = next, previous = previous
     let n = count

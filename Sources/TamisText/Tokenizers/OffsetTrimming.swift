@@ -22,22 +22,29 @@ final class OffsetTrimming: Sendable {
     self.trailing = trailing
   }
 
-  /// Characters that are whitespace or the printable form of a space, at the start and at the end.
+  /// Characters that are whitespace or the printable form of a space, at the start and at the end. The bytes need not be UTF-8:
+  /// they can be those of a text in which U+FFFD, or a token with that character, was found.
   private static func spaces(_ piece: UnsafeBufferPointer<UInt8>) -> (Int, Int) {
     guard let base = piece.baseAddress else { return (0, 0) }
-    func isSpace(_ scalar: UInt32) -> Bool { scalar == 0x120 || UnicodeData.isWhitespace(scalar) }
+    /// Bytes of the space that starts at `start`; 0: none does.
+    func space(_ start: Int) -> Int {
+      let (width, valid) = UTF8Input.sequence(base + start, piece.count - start)
+      guard valid else { return 0 }
+      let scalar = UTF8Text.scalar(base, at: start).value
+      return scalar == 0x120 || UnicodeData.isWhitespace(scalar) ? width : 0
+    }
     var first = 0
     var at = 0
-    while at < piece.count, isSpace(UTF8Text.scalar(base, at: at).value) {
-      at += UTF8Text.length(lead: piece[at])
+    while at < piece.count, case let width = space(at), width > 0 {
+      at += width
       first += 1
     }
     var last = 0
     at = piece.count
     while at > 0 {
       var start = at - 1
-      while start > 0, piece[start] & 0xc0 == 0x80 { start -= 1 }
-      guard isSpace(UTF8Text.scalar(base, at: start).value) else { break }
+      while start > 0, UTF8Text.isContinuation(piece[start]) { start -= 1 }
+      guard start + space(start) == at else { break }
       at = start
       last += 1
     }

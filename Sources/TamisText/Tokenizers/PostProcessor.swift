@@ -29,10 +29,7 @@ struct PostProcessor: Sendable {
       for processor in try part.array("processors") { try add(processor, &templates) }
       return
     case "ByteLevel":
-      if try part.flag("trim_offsets", true) {
-        trimsOffsets = true
-        addsPrefixSpace = try part.flag("add_prefix_space", true)
-      }
+      try readTrimming(part)
       return
     case "TemplateProcessing":
       let specials = try Self.specials(part)
@@ -45,20 +42,34 @@ struct PostProcessor: Sendable {
     case "BertProcessing", "RobertaProcessing":
       let cls = try Self.token(part, "cls")
       let sep = try Self.token(part, "sep")
-      single = [.special([cls], type: 0), .text(0, type: 0), .special([sep], type: 0)]
       if part.type == "BertProcessing" {
-        pair = single + [.text(1, type: 1), .special([sep], type: 1)]
+        useBERT(cls, sep)
       } else {
-        pair = single + [.special([sep], type: 0), .text(1, type: 0), .special([sep], type: 0)]
-        if try part.flag("trim_offsets", true) {
-          trimsOffsets = true
-          addsPrefixSpace = try part.flag("add_prefix_space", true)
-        }
+        useRoBERTa(cls, sep)
+        try readTrimming(part)
       }
     default: throw part.unsupported
     }
     templates += 1
     if templates > 1 { throw TamisError(.unsupported, "tokenizer.json: a post_processor Sequence with two templates") }
+  }
+
+  /// [CLS] text [SEP], [CLS] text [SEP] pair [SEP]
+  mutating func useBERT(_ cls: Int32, _ sep: Int32) {
+    single = [.special([cls], type: 0), .text(0, type: 0), .special([sep], type: 0)]
+    pair = single + [.text(1, type: 1), .special([sep], type: 1)]
+  }
+
+  /// <s> text </s>, <s> text </s> </s> pair </s>
+  mutating func useRoBERTa(_ cls: Int32, _ sep: Int32) {
+    single = [.special([cls], type: 0), .text(0, type: 0), .special([sep], type: 0)]
+    pair = single + [.special([sep], type: 0), .text(1, type: 0), .special([sep], type: 0)]
+  }
+
+  private mutating func readTrimming(_ part: Component) throws(TamisError) {
+    guard try part.flag("trim_offsets", true) else { return }
+    trimsOffsets = true
+    addsPrefixSpace = try part.flag("add_prefix_space", true)
   }
 
   private static func token(_ part: Component, _ name: String) throws(TamisError) -> Int32 {

@@ -7,6 +7,11 @@ final class TokenizerScratch {
   let tokens = TokenBuffer()
   let model = ModelScratch()
   var slices: [TextSlice] = []
+
+  /// Whether an unusually long text has passed, whose memory is better given back.
+  var isOversized: Bool {
+    max(tokens.capacity, slices.capacity, model.capacity) > 1 << 20
+  }
 }
 
 /// Work memories that calls borrow, so that caches outlive a call and threads never share one.
@@ -33,7 +38,7 @@ final class ScratchPool: @unchecked Sendable {
   }
 
   func give(_ scratch: TokenizerScratch) {
-    scratch.tokens.shrink()
+    if scratch.isOversized { return }
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
     if idle.count < Self.most { idle.append(scratch) }

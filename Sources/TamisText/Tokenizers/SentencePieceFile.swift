@@ -1,8 +1,7 @@
 import TamisCore
 
 /// A SentencePiece model (arXiv 1808.06226): the ModelProto of a .model file. Ids, arithmetic and normalisation are
-/// SentencePiece's own; no
-/// template, as the file has none.
+/// SentencePiece's own; no template, as the file has none.
 struct SentencePieceFile {
   private enum Kind: UInt64 {
     case normal = 1
@@ -180,7 +179,7 @@ struct SentencePieceFile {
     options.unknown = Array(pieces[unknown].bytes)
     options.fuseUnknown = true
     options.byteFallback = byteFallback
-    return try BPE(vocabulary, merges, options)
+    return BPE(vocabulary, merges, options)
   }
 }
 

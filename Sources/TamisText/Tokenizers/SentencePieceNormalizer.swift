@@ -1,8 +1,7 @@
 import TamisCore
 
 /// SentencePiece's own normaliser: the longest entry of the character map at each place, white space squeezed, a space in
-/// front, and
-/// spaces written as U+2581. User-defined symbols pass through.
+/// front, and spaces written as U+2581. User-defined symbols pass through.
 struct SentencePieceNormalizer: Normalizer, Sendable {
   struct Rule {
     var addsDummyPrefix = true

@@ -1,8 +1,7 @@
 import TamisCore
 
 /// Byte-level BPE by rank: a line each of base64(bytes) SPACE rank (OpenAI tiktoken). Special tokens and the splitting pattern
-/// are not in the
-/// file.
+/// are not in the file.
 enum Tiktoken {
   struct Known {
     let pattern: [UInt8]
@@ -11,20 +10,17 @@ enum Tiktoken {
     /// Of an encoding by its name.
     init?(_ name: String) {
       switch name {
-      case "r50k_base", "gpt2":
-        pattern = Array(Self.gpt2.utf8)
-        specials = [("<|endoftext|>", 50256)]
-      case "p50k_base":
-        pattern = Array(Self.gpt2.utf8)
+      case "r50k_base", "gpt2", "p50k_base":
+        pattern = Array(Pattern.gpt2.utf8)
         specials = [("<|endoftext|>", 50256)]
       case "cl100k_base":
-        pattern = Array(Self.cl100k.utf8)
+        pattern = Array(Pattern.cl100k.utf8)
         specials = [
           ("<|endoftext|>", 100257), ("<|fim_prefix|>", 100258), ("<|fim_middle|>", 100259), ("<|fim_suffix|>", 100260),
           ("<|endofprompt|>", 100276),
         ]
       case "o200k_base":
-        pattern = Array(Self.o200k.utf8)
+        pattern = Array(Pattern.o200k.utf8)
         specials = [("<|endoftext|>", 199999), ("<|endofprompt|>", 200018)]
       default: return nil
       }
@@ -37,14 +33,6 @@ enum Tiktoken {
       }
       return nil
     }
-
-    private static let gpt2 = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
-    private static let cl100k =
-      #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-    private static let o200k =
-      #"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"#
-      + #"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"#
-      + #"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
   }
 
   static func read(
@@ -68,14 +56,9 @@ enum Tiktoken {
     var options = BPE.Options()
     options.byteLevel = true
     options.ignoreMerges = true
-    var parts = TokenizerParts(model: try BPE(vocabulary, merges, options), kind: .bpe)
+    var parts = TokenizerParts(model: BPE(vocabulary, merges, options), kind: .bpe)
     parts.isByteLevel = true
-    parts.preTokenizer = try makePreTokenizer(
-      VocabularyFiles.object([
-        ("type", .string("Split")),
-        ("pattern", VocabularyFiles.object([("Regex", .string(String(decoding: pattern, as: UTF8.self)))])),
-        ("behavior", .string("Isolated")), ("invert", .bool(false)),
-      ]))
+    parts.preTokenizer = SplitPreTokenizer(try Pattern(pattern), .isolated)
     parts.decoder = DecoderChain([.byteLevel])
     parts.added = specials.map { AddedToken(id: $0.id, content: Array($0.name.utf8)) }
     return parts

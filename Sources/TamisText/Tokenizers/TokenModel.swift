@@ -5,8 +5,7 @@ protocol TokenModel: AnyObject, Sendable {
   var vocabulary: Vocabulary { get }
   var unknownId: Int32? { get }
 
-  /// Appends the tokens of each slice of `text` (well-formed UTF-8, `count` bytes) and counts `tokens.word` up by one per
-  /// slice.
+  /// Appends the tokens of each slice of `text` (well-formed UTF-8, `count` bytes) and counts `tokens.word` up by one a slice.
   /// - Throws: `unsupported` when a word cannot be spelled and there is no unknown token.
   func tokenize(
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
@@ -14,11 +13,50 @@ protocol TokenModel: AnyObject, Sendable {
   ) throws(TamisError)
 }
 
+extension TokenModel {
+  /// `tokenize` of a model that sees words one by one: `spell` appends the tokens of text[start, end), unless the cache knows
+  /// them.
+  @inline(__always)
+  func eachWord(
+    _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
+    _ cache: PretokenCache, _ spell: (_ start: Int, _ end: Int) throws(TamisError) -> Void
+  ) throws(TamisError) {
+    for slice in slices {
+      let start = Int(slice.start)
+      let end = Int(slice.end)
+      guard end > start else { continue }
+      if !cache.emit(text, start, end, readable: count, into: tokens) {
+        let first = tokens.count
+        try spell(start, end)
+        cache.store(text, start, end, readable: count, from: first, in: tokens)
+      }
+      tokens.word &+= 1
+    }
+  }
+}
+
 /// What models keep between calls: caches and work arrays. One call uses it at a time.
 final class ModelScratch {
   let cache = PretokenCache()
-  var merge = MergeScratch()
-  var lattice = LatticeScratch()
+  private var merge = MergeScratch(capacity: 256)
+  private var lattice = LatticeScratch(capacity: 256)
+
+  /// Longest pre-token that there is room for.
+  var capacity: Int { max(merge.capacity, lattice.capacity) }
+
+  /// No symbols, and room for so many.
+  func merge(room symbols: Int) -> MergeScratch {
+    if symbols > merge.capacity { merge = MergeScratch(capacity: max(symbols, 2 * merge.capacity)) }
+    merge.clear()
+    return merge
+  }
+
+  /// So many positions that no path has reached.
+  func lattice(room positions: Int) -> LatticeScratch {
+    if positions > lattice.capacity { lattice = LatticeScratch(capacity: max(positions, 2 * lattice.capacity)) }
+    lattice.clear(positions)
+    return lattice
+  }
 }
 
 /// Tokens as they are made, with byte ranges of the normalised text; grows and stays.
@@ -28,7 +66,7 @@ final class TokenBuffer {
   private(set) var ends: UnsafeMutablePointer<Int32>
   private(set) var words: UnsafeMutablePointer<Int32>
   private(set) var count = 0
-  private var capacity = 1024
+  private(set) var capacity = 1024
   /// Number of the pre-token that comes.
   var word: Int32 = 0
 
@@ -53,7 +91,7 @@ final class TokenBuffer {
 
   @inline(__always)
   func append(_ id: Int32, _ start: Int, _ end: Int) {
-    if count == capacity { grow(count + 1) }
+    if count == capacity { grow() }
     ids[count] = id
     starts[count] = Int32(truncatingIfNeeded: start)
     ends[count] = Int32(truncatingIfNeeded: end)
@@ -68,21 +106,9 @@ final class TokenBuffer {
     ends[i] = Int32(truncatingIfNeeded: end)
   }
 
-  /// Gives back the memory of an unusually long text.
-  func shrink() {
-    count = 0
-    guard capacity > 1 << 20 else { return }
-    for array in [ids, starts, ends, words] { array.deallocate() }
-    capacity = 1024
-    ids = .allocate(capacity: capacity)
-    starts = .allocate(capacity: capacity)
-    ends = .allocate(capacity: capacity)
-    words = .allocate(capacity: capacity)
-  }
-
   @inline(never)
-  private func grow(_ least: Int) {
-    let wider = max(2 * capacity, least)
+  private func grow() {
+    let wider = 2 * capacity
     ids = widened(ids, to: wider)
     starts = widened(starts, to: wider)
     ends = widened(ends, to: wider)

@@ -26,9 +26,8 @@ public final class Tokenizer: Sendable {
     try self.init(try TokenizerJSON.read(json))
   }
 
-  /// - Parameter path: a folder (tokenizer.json, else a SentencePiece .model, else vocab.json and merges.txt, else vocab.txt)
-  /// or one
-  ///   of these files, .tiktoken included.
+  /// - Parameter path: a folder (tokenizer.json, else a SentencePiece .model, else vocab.json and merges.txt, else vocab.txt),
+  ///   or one of these files, .tiktoken included.
   /// - Throws: `notFound`, `io`, `format`, `unsupported`.
   public convenience init(path: String) throws(TamisError) {
     try self.init(try TokenizerFiles.open(path))
@@ -100,11 +99,12 @@ public final class Tokenizer: Sendable {
   func adding(_ tokens: [AddedToken]) throws(TamisError) -> Tokenizer {
     var parts = parts
     var next = Int32(vocabularySize)
+    var places = Dictionary(parts.added.indices.map { (parts.added[$0].content, $0) }) { first, _ in first }
     for (i, var token) in tokens.enumerated() {
       try require(!token.content.isEmpty, "tokens[\(i)] is empty; expected at least one character")
       let valid = token.content.withUnsafeBufferPointer { UTF8Input.validPrefix($0.baseAddress!, $0.count) }
       try require(valid == token.content.count, "tokens[\(i)] is not UTF-8 at byte \(valid)")
-      if let place = parts.added.firstIndex(where: { $0.content == token.content }) {
+      if let place = places[token.content] {
         token.id = parts.added[place].id
         parts.added[place] = token
         continue
@@ -116,6 +116,7 @@ public final class Tokenizer: Sendable {
         token.id = next
         next += 1
       }
+      places[token.content] = parts.added.count
       parts.added.append(token)
     }
     return try Tokenizer(parts)

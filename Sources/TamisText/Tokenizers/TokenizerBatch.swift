@@ -3,8 +3,7 @@ public import TamisDevice
 
 extension Tokenizer {
   /// Tokens of many texts, on the threads of a context: text i is bytes [offsets[i], offsets[i + 1]), and its offsets count
-  /// from its
-  /// own first byte.
+  /// from its own first byte.
   /// - Throws: as `encode`, the error of the first text that fails; `cancelled`.
   public func encodeBatch(
     _ texts: UnsafeBufferPointer<UInt8>, offsets: [Int], _ options: EncodeOptions = .init(), context: Context,

@@ -3,8 +3,7 @@ public import TamisCore
 extension Tokenizer {
   /// Tokens of one text.
   /// - Throws: `invalidArgument` (over 2^31 - 1 bytes, `maxTokens` below the template's tokens); `unsupported` when a word
-  /// cannot be
-  ///   spelled and there is no unknown token.
+  ///   cannot be spelled and there is no unknown token.
   public func encode(_ text: UnsafeBufferPointer<UInt8>, _ options: EncodeOptions = .init()) throws(TamisError) -> Encoding {
     let room = try room(parts.postProcessor.single, options)
     let scratch = pool.take()
@@ -165,10 +164,11 @@ extension Tokenizer {
 
   private func model(_ text: inout AlignedText, _ scratch: TokenizerScratch) throws(TamisError) {
     guard !text.bytes.isEmpty else { return }
+    try AlignedText.require(room: text.bytes.count)
     scratch.slices.removeAll(keepingCapacity: true)
     scratch.slices.append(TextSlice(start: 0, end: Int32(truncatingIfNeeded: text.bytes.count)))
     try parts.preTokenizer?.split(&text, &scratch.slices)
-    try require(text.bytes.count <= Int(Int32.max), "text is longer than \(Int32.max) bytes once normalised")
+    try AlignedText.require(room: text.bytes.count)
     let tokens = scratch.tokens
     let first = tokens.count
     let model = parts.model

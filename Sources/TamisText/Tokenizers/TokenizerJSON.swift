@@ -62,8 +62,7 @@ struct TokenizerJSON {
       default: _ = try scanner.skip()
       }
     }
-    scanner.skipSpace()
-    guard scanner.at == text.count else { throw scanner.broken("more text after the value") }
+    try scanner.end()
     guard hasModel else { throw TamisError(.format, "tokenizer.json: no model") }
     return try file.parts(text)
   }
@@ -160,16 +159,8 @@ private struct ModelText {
   private mutating func readIds(_ scanner: inout JSONScanner) throws(TamisError) {
     let left = scanner.text.count - scanner.at
     let vocabulary = Vocabulary(expecting: min(left / 24, 1 << 19), bytes: left / 4)
-    try Self.readIds(&scanner, into: vocabulary)
+    try scanner.pieces(into: vocabulary)
     self.vocabulary = vocabulary
-  }
-
-  /// {"piece": id, ..}
-  static func readIds(_ scanner: inout JSONScanner, into vocabulary: Vocabulary) throws(TamisError) {
-    try scanner.object { (scanner) throws(TamisError) in
-      let id = try scanner.integer()
-      try vocabulary.add(id, scanner.bytes)
-    }
   }
 
   private mutating func readScores(_ scanner: inout JSONScanner) throws(TamisError) {
@@ -177,7 +168,8 @@ private struct ModelText {
     let vocabulary = Vocabulary(expecting: min(left / 24, 1 << 19), bytes: left / 3)
     var scores: [Double] = []
     try scanner.array { (scanner) throws(TamisError) in
-      guard scanner.peek() == UInt8(ascii: "["), scanner.take("[") else { throw scanner.broken("expected [piece, score]") }
+      scanner.skipSpace()
+      guard scanner.take("[") else { throw scanner.broken("expected [piece, score]") }
       scanner.skipSpace()
       try scanner.string()
       try vocabulary.add(scores.count, scanner.bytes)
@@ -249,8 +241,8 @@ private struct ModelText {
     var scanner = JSONScanner(checked: UnsafeBufferPointer(rebasing: text[merges]))
     try scanner.array { (scanner) throws(TamisError) in
       var cut: Int?
-      if scanner.peek() == UInt8(ascii: "[") {
-        _ = scanner.take("[")
+      scanner.skipSpace()
+      if scanner.take("[") {
         scanner.skipSpace()
         try scanner.string()
         cut = scanner.bytes.count
@@ -269,6 +261,6 @@ private struct ModelText {
       guard let cut else { throw scanner.broken("a merge that is not two pieces") }
       try builder.add(scanner.bytes, cut)
     }
-    return try BPE(vocabulary, builder.table, options)
+    return BPE(vocabulary, builder.table, options)
   }
 }

@@ -1,18 +1,20 @@
 import TamisCore
 
-/// Best path over positions, for one pre-token; grows and stays.
+/// Best path over positions, for one pre-token.
 final class LatticeScratch {
   struct Node {
     var score: Double
     var start: Int32
     var id: Int32
   }
-  private(set) var nodes: UnsafeMutablePointer<Node>
+  let capacity: Int
+  let nodes: UnsafeMutablePointer<Node>
   /// Ends of the path's tokens, last first.
-  private(set) var path: UnsafeMutablePointer<Int32>
-  private var capacity = 256
+  let path: UnsafeMutablePointer<Int32>
 
-  init() {
+  /// - capacity: positions that there is room for.
+  init(capacity: Int) {
+    self.capacity = capacity
     nodes = .allocate(capacity: capacity)
     path = .allocate(capacity: capacity)
   }
@@ -22,16 +24,7 @@ final class LatticeScratch {
     path.deallocate()
   }
 
-  func reset(_ positions: Int) {
-    if positions > capacity {
-      nodes.deallocate()
-      path.deallocate()
-      capacity = max(positions, 2 * capacity)
-      nodes = .allocate(capacity: capacity)
-      path = .allocate(capacity: capacity)
-    }
-    nodes.update(repeating: Node(score: 0, start: -1, id: -1), count: positions)
-  }
+  func clear(_ positions: Int) { nodes.update(repeating: Node(score: 0, start: -1, id: -1), count: positions) }
 }
 
 /// Unigram language model (arXiv 1804.10959): the segmentation of the largest sum of piece scores, by Viterbi's algorithm.
@@ -63,13 +56,10 @@ final class Unigram: TokenModel, @unchecked Sendable {
     self.vocabulary = vocabulary
     self.options = options
     self.unknownScore = unknownScore
-    let copy = UnsafeMutablePointer<Double>.allocate(capacity: max(scores.count, 1))
-    for (id, score) in scores.enumerated() { (copy + id).initialize(to: score) }
+    let copy = UnsafeMutablePointer<Double>.allocate(capacity: scores.count)
+    copy.initialize(from: scores, count: scores.count)
     self.scores = copy
-    let digits = Array("0123456789ABCDEF".utf8)
-    byteIds = (0..<256).map {
-      vocabulary.id(Array("<0x".utf8) + [digits[$0 >> 4], digits[$0 & 15], UInt8(ascii: ">")]) ?? -1
-    }
+    byteIds = ByteFallback.ids(in: vocabulary)
     trie = vocabulary.withPieces { piece in
       var keys: [(bytes: UnsafeBufferPointer<UInt8>, value: Int32)] = []
       keys.reserveCapacity(vocabulary.count)
@@ -88,26 +78,17 @@ final class Unigram: TokenModel, @unchecked Sendable {
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
     _ scratch: ModelScratch
   ) throws(TamisError) {
-    let cache = scratch.cache
-    for slice in slices {
-      let start = Int(slice.start)
-      let end = Int(slice.end)
-      guard end > start else { continue }
-      if !cache.emit(text, start, end, readable: count, into: tokens) {
-        let first = tokens.count
-        try segment(text, start, end, into: tokens, scratch.lattice)
-        cache.store(text, start, end, readable: count, from: first, in: tokens)
-      }
-      tokens.word &+= 1
+    try eachWord(text, count: count, slices, into: tokens, scratch.cache) { (start, end) throws(TamisError) in
+      try segment(text, start, end, into: tokens, scratch)
     }
   }
 
   @inline(never)
   private func segment(
-    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ lattice: LatticeScratch
+    _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) throws(TamisError) {
     let n = end - start
-    lattice.reset(n + 1)
+    let lattice = scratch.lattice(room: n + 1)
     let nodes = lattice.nodes
     let units = UnsafePointer(trie.units)
     let rootBase = trie.rootBase
@@ -151,7 +132,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
   ) {
     let nodes = lattice.nodes
     let path = lattice.path
-    let unknown = options.unknownId ?? -1
+    let unknown = options.unknownId
     var steps = 0
     var end = n
     while end > 0 {

@@ -93,8 +93,8 @@ final class Vocabulary: @unchecked Sendable {
 
   func piece(_ id: Int) -> [UInt8]? { withPiece(id) { Array($0) } }
 
-  /// Appends room for a piece whose bytes `write` appends to the blob, under an id. A piece that stands twice keeps the later
-  /// id, as in a map; an id that stands twice is refused.
+  /// Copies a piece in under an id. A piece that stands twice keeps the later id, as in a map; an id that stands twice is
+  /// refused.
   func add(_ id: Int, _ piece: UnsafeBufferPointer<UInt8>) throws(TamisError) {
     guard id >= 0, id < Self.idLimit else {
       throw TamisError(.format, "vocabulary: an id is \(id); expected 0 to \(Self.idLimit - 1)")

@@ -16,18 +16,11 @@ enum VocabularyFiles {
       } ?? false
     }
     var parts = TokenizerParts(model: WordPiece(vocabulary, options), kind: .wordPiece)
-    parts.normalizer = try makeNormalizer(
-      object([
-        ("type", .string("BertNormalizer")), ("clean_text", .bool(true)), ("handle_chinese_chars", .bool(true)),
-        ("strip_accents", .null), ("lowercase", .bool(lowercase ?? !hasCapitals)),
-      ]))
-    parts.preTokenizer = try makePreTokenizer(object([("type", .string("BertPreTokenizer"))]))
+    parts.normalizer = BertNormalizer(lowercases: lowercase ?? !hasCapitals)
+    parts.preTokenizer = BertPreTokenizer()
     parts.decoder = DecoderChain([.wordPiece(prefix: options.prefix, cleanup: true)])
     parts.added = specials(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], vocabulary)
-    if let cls = vocabulary.id("[CLS]"), let sep = vocabulary.id("[SEP]") {
-      parts.postProcessor.single = [.special([cls], type: 0), .text(0, type: 0), .special([sep], type: 0)]
-      parts.postProcessor.pair = parts.postProcessor.single + [.text(1, type: 1), .special([sep], type: 1)]
-    }
+    if let cls = vocabulary.id("[CLS]"), let sep = vocabulary.id("[SEP]") { parts.postProcessor.useBERT(cls, sep) }
     return parts
   }
 
@@ -37,12 +30,8 @@ enum VocabularyFiles {
   ) throws(TamisError) -> TokenizerParts {
     let vocabulary = Vocabulary(expecting: text.count / 16, bytes: text.count)
     var scanner = try JSONScanner(text)
-    try scanner.object { (scanner) throws(TamisError) in
-      let id = try scanner.integer()
-      try vocabulary.add(id, scanner.bytes)
-    }
-    scanner.skipSpace()
-    guard scanner.at == text.count else { throw scanner.broken("more text after the value") }
+    try scanner.pieces(into: vocabulary)
+    try scanner.end()
     let lines = file.bindMemory(to: UInt8.self)
     var builder = MergeTable.Builder(vocabulary, prefixLength: 0, expecting: lines.count / 8)
     try eachLine(lines) { (line, index) throws(TamisError) in
@@ -54,19 +43,13 @@ enum VocabularyFiles {
     }
     var options = BPE.Options()
     options.byteLevel = true
-    var parts = TokenizerParts(model: try BPE(vocabulary, builder.table, options), kind: .bpe)
+    var parts = TokenizerParts(model: BPE(vocabulary, builder.table, options), kind: .bpe)
     parts.isByteLevel = true
-    parts.preTokenizer = try makePreTokenizer(
-      object([
-        ("type", .string("ByteLevel")), ("add_prefix_space", .bool(false)), ("trim_offsets", .bool(true)),
-        ("use_regex", .bool(true)),
-      ]))
+    parts.preTokenizer = ByteLevelPreTokenizer(addsPrefixSpace: false)
     parts.decoder = DecoderChain([.byteLevel])
     parts.added = specials(["<|endoftext|>", "<s>", "<pad>", "</s>", "<unk>", "<mask>"], vocabulary)
     if let cls = vocabulary.id("<s>"), let sep = vocabulary.id("</s>") {
-      parts.postProcessor.single = [.special([cls], type: 0), .text(0, type: 0), .special([sep], type: 0)]
-      parts.postProcessor.pair = parts.postProcessor.single
-        + [.special([sep], type: 0), .text(1, type: 0), .special([sep], type: 0)]
+      parts.postProcessor.useRoBERTa(cls, sep)
       parts.postProcessor.trimsOffsets = true
       for i in parts.added.indices where parts.added[i].content == Array("<mask>".utf8) { parts.added[i].leftStrip = true }
     }
@@ -77,10 +60,6 @@ enum VocabularyFiles {
     names.compactMap { name in
       vocabulary.id(name).map { AddedToken(id: $0, content: Array(String(describing: name).utf8)) }
     }
-  }
-
-  static func object(_ members: [(String, JSON)]) -> JSON {
-    .object(members.map { JSON.Member(name: $0.0, value: $0.1) })
   }
 
   /// Calls `each` with every line, without its end and the whitespace before that.

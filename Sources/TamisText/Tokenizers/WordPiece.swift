@@ -1,8 +1,7 @@
 import TamisCore
 
 /// WordPiece (Schuster and Nakajima, 2012): the longest piece that starts a word, then the longest continuation, and so on; a
-/// word
-/// that cannot be spelled so is one unknown token.
+/// word that cannot be spelled so is one unknown token.
 ///
 /// Candidates are found by polynomial hashes of prefixes: the hash of any part of a word is one multiplication, so trying all
 /// lengths costs a probe each, and bytes are compared only where a hash agrees.
@@ -31,23 +30,14 @@ final class WordPiece: TokenModel, @unchecked Sendable {
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
     _ scratch: ModelScratch
   ) throws(TamisError) {
-    let cache = scratch.cache
-    for slice in slices {
-      let start = Int(slice.start)
-      let end = Int(slice.end)
-      guard end > start else { continue }
-      if !cache.emit(text, start, end, readable: count, into: tokens) {
-        let before = tokens.count
-        if !spell(text, start, end, into: tokens) {
-          guard let unknownId else {
-            throw TamisError(.unsupported, "text: a word cannot be spelled, and the vocabulary has no unknown token")
-          }
-          tokens.truncate(to: before)
-          tokens.append(unknownId, start, end)
-        }
-        cache.store(text, start, end, readable: count, from: before, in: tokens)
+    try eachWord(text, count: count, slices, into: tokens, scratch.cache) { (start, end) throws(TamisError) in
+      let before = tokens.count
+      if spell(text, start, end, into: tokens) { return }
+      guard let unknownId else {
+        throw TamisError(.unsupported, "text: a word cannot be spelled, and the vocabulary has no unknown token")
       }
-      tokens.word &+= 1
+      tokens.truncate(to: before)
+      tokens.append(unknownId, start, end)
     }
   }
 

@@ -1,3 +1,5 @@
+public import TamisCore
+
 /// UTF-8 text on its way through a normaliser, with the bytes of the original that each of its bytes came from.
 ///
 /// A byte of a normalised scalar came from the whole of the original scalars that it stands for: [starts[i], ends[i]). While
@@ -19,4 +21,9 @@ public struct AlignedText: Sendable {
   }
 
   public var isUnchanged: Bool { starts.isEmpty }
+
+  /// Places in a text are of 32 bits: no step may make it longer, nor fill the memory.
+  static func require(room: Int) throws(TamisError) {
+    try TamisCore.require(room <= Int(Int32.max), "text has over \(Int32.max) bytes once normalised")
+  }
 }

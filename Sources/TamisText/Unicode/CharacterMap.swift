@@ -11,8 +11,6 @@ public struct CharacterMap: Sendable {
   private let texts: [UInt8]
   /// ASCII, bit by bit: what is no key by itself.
   let unmapped: ASCIISet
-  /// ASCII that no key begins with.
-  let unused: ASCIISet
   /// ASCII that is itself before other ASCII: no key, nor the start of one that goes on in ASCII.
   let plainBeforeASCII: ASCIISet
 
@@ -36,14 +34,12 @@ public struct CharacterMap: Sendable {
         units.withUnsafeBufferPointer { Self.longestOrFirst($0, key, 1, first: true) == nil }
       }
     }
-    unused = ASCIISet { [units] c in
+    plainBeforeASCII = ASCIISet { [units, unmapped] c in
       let child = Self.children(units[0]) ^ Int(c)
-      return child >= units.count || units[child] & 0x8000_00ff != UInt32(c)
-    }
-    plainBeforeASCII = ASCIISet { [units, unused, unmapped] c in
-      if unused.contains(c) { return true }
+      // No key begins with it.
+      guard child < units.count, units[child] & 0x8000_00ff == UInt32(c) else { return true }
       guard unmapped.contains(c) else { return false }
-      let node = (Self.children(units[0]) ^ Int(c)) ^ Self.children(units[Self.children(units[0]) ^ Int(c)])
+      let node = child ^ Self.children(units[child])
       return (1..<128).allSatisfy { next in
         node ^ next >= units.count || units[node ^ next] & 0x8000_00ff != UInt32(next)
       }
@@ -54,7 +50,8 @@ public struct CharacterMap: Sendable {
   @inline(__always)
   private static func children(_ unit: UInt32) -> Int { Int(unit >> 10) << Int((unit & 0x200) >> 6) }
 
-  /// The shortest (`first`) or longest key that `key` begins with: its value and length. A damaged trie has fewer keys.
+  /// The shortest (`first`) or longest key that `key` begins with: its value and length. A damaged trie has fewer keys: one that
+  /// ends inside a scalar is none.
   @inline(__always)
   private static func longestOrFirst(
     _ units: UnsafeBufferPointer<UInt32>, _ key: UnsafePointer<UInt8>, _ count: Int, first: Bool
@@ -70,7 +67,7 @@ public struct CharacterMap: Sendable {
       if unit & 0x8000_00ff != UInt32(c) { break }
       node ^= children(unit)
       guard node < units.count else { break }
-      if unit & 0x100 != 0 {
+      if unit & 0x100 != 0, i &+ 1 == count || !UTF8Text.isContinuation(key[i &+ 1]) {
         found = (Int(units[node] & 0x7fff_ffff), i &+ 1)
         if first { break }
       }
@@ -95,7 +92,8 @@ public struct CharacterMap: Sendable {
     _ key: UnsafePointer<UInt8>, _ count: Int, first: Bool, _ each: (UnsafeBufferPointer<UInt8>, Int) -> Void
   ) -> Bool {
     let found = units.withUnsafeBufferPointer { Self.longestOrFirst($0, key, count, first: first) }
-    guard let (value, length) = found, value < texts.count else { return false }
+    // A value of a damaged trie can lie inside a scalar.
+    guard let (value, length) = found, value < texts.count, !UTF8Text.isContinuation(texts[value]) else { return false }
     texts.withUnsafeBufferPointer { texts in
       var end = value
       while texts[end] != 0 { end &+= 1 }

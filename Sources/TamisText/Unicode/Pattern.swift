@@ -82,30 +82,31 @@ public struct Pattern: Sendable {
     }
   }
 
-  private static let cl100k = WordScanner(family: .cl100k, digits: 3)
   private static let contractions = "'s|'t|'re|'ve|'m|'ll|'d"
   /// Behind the words of the published forms.
   private static let rest = #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
   private static let upper = #"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"#
   private static let lower = #"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"#
 
+  /// The patterns as OpenAI published them.
+  static let gpt2 = contractions + #"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
+  static let cl100k = "(?i:\(contractions))" + #"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"# + rest
+  static let o200k =
+    #"[^\r\n\p{L}\p{N}]?"# + "\(upper)*\(lower)+(?i:\(contractions))?|"
+    + #"[^\r\n\p{L}\p{N}]?"# + "\(upper)+\(lower)*(?i:\(contractions))?|"
+    + #"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+
   static let known: [(text: String, scanner: WordScanner)] = [
     // GPT-2, as published and as tiktoken writes it.
-    (contractions + #"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#, WordScanner(family: .gpt2)),
+    (gpt2, WordScanner(family: .gpt2)),
     (#"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"#, WordScanner(family: .gpt2)),
     // cl100k (Llama 3), the same with single digits (Qwen 2), and tiktoken's.
-    ("(?i:\(contractions))" + #"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"# + rest, cl100k),
+    (cl100k, WordScanner(family: .cl100k, digits: 3)),
     ("(?i:\(contractions))" + #"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"# + rest, WordScanner(family: .cl100k, digits: 1)),
     (
       #"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"#,
       WordScanner(family: .cl100k, digits: 3, takesTrailingSpace: true)
     ),
-    // o200k
-    (
-      #"[^\r\n\p{L}\p{N}]?"# + "\(upper)*\(lower)+(?i:\(contractions))?|"
-        + #"[^\r\n\p{L}\p{N}]?"# + "\(upper)+\(lower)*(?i:\(contractions))?|"
-        + #"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#,
-      WordScanner(family: .o200k, digits: 3)
-    ),
+    (o200k, WordScanner(family: .o200k, digits: 3)),
   ]
 }

@@ -1,4 +1,4 @@
-/// Scalars of UTF-8 that is known to be valid: no check but the lead byte, so the bytes must come from a validating reader.
+/// Scalars of UTF-8 that is known to be valid (`UTF8Input`): no check but the lead byte.
 enum UTF8Text {
   /// The scalar that starts at `at`, and its length in bytes.
   @inline(__always)
@@ -56,5 +56,4 @@ enum UTF8Text {
     bytes[3] = last
     return 4
   }
-
 }

@@ -261,7 +261,8 @@ def generate() -> tuple[str, str]:
     syllabic = valued("IndicSyllabicCategory.txt", "Other")
     linker = {c for c in every if script[c] in INDIC_SCRIPTS and syllabic[c] == "Virama"}
     consonant = {c for c in every if script[c] in INDIC_SCRIPTS and syllabic[c] == "Consonant"}
-    conjunct = [2 if c in consonant else 3 if c in linker else int(breaks[c] in ("Extend", "ZWJ") and c != 0x200C) for c in every]
+    extend = {c for c in every if breaks[c] in ("Extend", "ZWJ") and c != 0x200C}
+    conjunct = [2 if c in consonant else 3 if c in linker else int(c in extend) for c in every]
     t.two_stage(
         "grapheme", "uint8_t",
         [BREAKS.index(breaks[c]) | (c in pictographic) << 4 | conjunct[c] << 5 for c in every],
@@ -284,7 +285,9 @@ def generate() -> tuple[str, str]:
     t.source.append(f"// Long and short name.\nconst char *const ts_script_names[ts_script_count] = {{\n{names}\n}};\n")
 
     version = (UCD / "PropList.txt").read_text(encoding="utf-8").split(".txt")[0].split("-")[1]
-    note = f"// Written by Sources/TamisText/Unicode/generate_tables.py from Unicode {version} and newer_characters.txt; do not edit."
+    note = (
+        f"// Written by Sources/TamisText/Unicode/generate_tables.py from Unicode {version} and newer_characters.txt; "
+        "do not edit.")
     constants = [f"  ts_category_{name} = {i}," for i, name in enumerate(CATEGORIES)]
     constants += [f"  ts_break_{name} = {i}," for i, name in enumerate(BREAKS)]
     header = "\n".join(

@@ -1,23 +1,12 @@
 public import TamisCore
 
-/// SentencePiece's normaliser by its own table, in one of two readings of it.
+/// SentencePiece's normaliser as `tokenizers` reads its table: a grapheme cluster of at most five bytes is looked up whole, and
+/// replaced by the entry of the shortest key it begins with; otherwise its scalars one by one.
 public struct PrecompiledNormalizer: Normalizer {
-  public enum Mode: Sendable {
-    /// `tokenizers`: a grapheme cluster of at most five bytes is looked up whole, and replaced by the entry of the shortest key
-    /// it begins with; otherwise its scalars one by one. What a tokenizer.json means.
-    case clusters
-    /// SentencePiece: the longest key at each place. What a .model file means.
-    case longestPrefix
-  }
-
-  public let mode: Mode
   private let map: CharacterMap?
 
   /// - map: nil changes nothing, as an empty table does.
-  public init(_ map: CharacterMap?, mode: Mode = .clusters) {
-    self.map = map
-    self.mode = mode
-  }
+  public init(_ map: CharacterMap?) { self.map = map }
 
   /// - Throws: `format`
   public init(base64: String) throws(TamisError) {
@@ -40,22 +29,26 @@ public struct PrecompiledNormalizer: Normalizer {
       var at = first
       steps.keep(&new, from: 0, to: at)
       while at < end {
-        switch mode {
-        case .clusters: at = replaceCluster(map, base, at, end, &steps, &new)
-        case .longestPrefix: at = replacePrefix(map, base, at, end, &steps, &new)
+        let next = GraphemeClusters.end(base, from: at, to: end)
+        Self.parts(map, base, at, next) { from, to, text in
+          if let text {
+            steps.replace(&new, base, from: from, to: to, by: text)
+          } else {
+            steps.keep(&new, from: from, to: to)
+          }
+          return true
         }
-        let next = nextChange(map, base, from: at, to: end) ?? end
-        steps.keep(&new, from: at, to: next)
-        at = next
+        at = nextChange(map, base, from: next, to: end) ?? end
+        steps.keep(&new, from: next, to: at)
       }
       steps.flush(&new)
     }
   }
 
-  /// The next cluster or key, from `from`, that the map may change.
+  /// The next cluster, from `from`, that the map changes.
   @inline(__always)
   private func nextChange(_ map: CharacterMap, _ base: UnsafePointer<UInt8>, from: Int, to: Int) -> Int? {
-    let plain = mode == .clusters ? map.unmapped : map.unused
+    let plain = map.unmapped
     var at = from
     while at < to {
       if plain.hasPrintable, at &+ 8 <= to,
@@ -69,64 +62,32 @@ public struct PrecompiledNormalizer: Normalizer {
         at &+= 1
         continue
       }
-      let end = mode == .clusters ? GraphemeClusters.end(base, from: at, to: to) : to
-      if changes(map, base, at, end) { return at }
-      at = mode == .clusters ? end : at &+ UTF8Text.length(lead: base[at])
+      let end = GraphemeClusters.end(base, from: at, to: to)
+      var changes = false
+      Self.parts(map, base, at, end) { _, _, text in
+        changes = text != nil
+        return !changes
+      }
+      if changes { return at }
+      at = end
     }
     return nil
   }
 
+  /// Calls `each` with what the map is asked for in a cluster, and its answer, until `each` returns false.
   @inline(__always)
-  private func changes(_ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int) -> Bool {
-    if mode == .longestPrefix || to &- from < 6 {
-      if map.first(base + from, to &- from, { _ in }) { return true }
-      if mode == .longestPrefix { return false }
-    }
+  private static func parts(
+    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int,
+    _ each: (Int, Int, UnsafeBufferPointer<UInt8>?) -> Bool
+  ) {
+    if to &- from < 6, map.first(base + from, to &- from, { _ = each(from, to, $0) }) { return }
     var at = from
-    while at < to {
-      let length = UTF8Text.length(lead: base[at])
-      if map.first(base + at, length, { _ in }) { return true }
-      at &+= length
+    var goesOn = true
+    while goesOn, at < to {
+      let next = at &+ UTF8Text.length(lead: base[at])
+      if !map.first(base + at, next &- at, { goesOn = each(at, next, $0) }) { goesOn = each(at, next, nil) }
+      at = next
     }
-    return false
-  }
-
-  @inline(__always)
-  private func replaceCluster(
-    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ from: Int, _ to: Int, _ steps: inout PendingStep,
-    _ new: inout TextRewrite
-  ) -> Int {
-    let end = GraphemeClusters.end(base, from: from, to: to)
-    if end &- from < 6,
-      map.first(base + from, end &- from, { steps.replace(&new, base, from: from, to: end, by: $0) })
-    {
-      return end
-    }
-    var at = from
-    while at < end {
-      let length = UTF8Text.length(lead: base[at])
-      if !map.first(base + at, length, { steps.replace(&new, base, from: at, to: at &+ length, by: $0) }) {
-        steps.keep(&new, from: at, to: at &+ length)
-      }
-      at &+= length
-    }
-    return end
-  }
-
-  @inline(__always)
-  private func replacePrefix(
-    _ map: CharacterMap, _ base: UnsafePointer<UInt8>, _ at: Int, _ to: Int, _ steps: inout PendingStep,
-    _ new: inout TextRewrite
-  ) -> Int {
-    var end = at &+ UTF8Text.length(lead: base[at])
-    let found = map.longest(base + at, to &- at) { text, length in
-      // A key may end inside a scalar only in a damaged table.
-      end = max(end, at &+ length)
-      while end < to, UTF8Text.isContinuation(base[end]) { end &+= 1 }
-      steps.replace(&new, base, from: at, to: end, by: text)
-    }
-    if !found { steps.keep(&new, from: at, to: end) }
-    return end
   }
 }
 

@@ -20,7 +20,9 @@ public struct ReplaceNormalizer: Normalizer {
       for match in matches { text.bytes[Int(match.start)] = content[0] }
       return
     }
-    let room = text.bytes.count &+ matches.count &* content.count &+ 16
+    let removed = matches.reduce(0) { $0 &+ Int($1.end &- $1.start) }
+    let room = text.bytes.count &- removed &+ matches.count &* content.count
+    try AlignedText.require(room: room)
     text.rewrite(room: room) { (new: inout TextRewrite) in
       content.withUnsafeBufferPointer { content in
         for match in matches {

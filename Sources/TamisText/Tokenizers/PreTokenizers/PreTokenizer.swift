@@ -38,6 +38,9 @@ public struct SequencePreTokenizer: PreTokenizer {
   public init(_ preTokenizers: [any PreTokenizer]) { self.preTokenizers = preTokenizers }
 
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) throws(TamisError) {
-    for preTokenizer in preTokenizers { try preTokenizer.split(&text, &slices) }
+    for preTokenizer in preTokenizers {
+      try preTokenizer.split(&text, &slices)
+      try AlignedText.require(room: text.bytes.count)
+    }
   }
 }

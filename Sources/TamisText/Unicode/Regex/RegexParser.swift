@@ -45,12 +45,17 @@ struct RegexParser {
   // MARK: structure
 
   private mutating func alternation() throws(TamisError) -> RegexNode {
-    depth += 1
-    if depth > 100 { throw unsupported("a pattern nested deeper than 100") }
+    try enter()
     defer { depth -= 1 }
     var branches = [try sequence()]
     while take("|") { branches.append(try sequence()) }
     return branches.count == 1 ? branches[0] : .alternation(branches)
+  }
+
+  /// One level further in. What reads, compiles and frees a pattern calls itself once a level.
+  mutating func enter() throws(TamisError) {
+    depth += 1
+    if depth > 100 { throw unsupported("a pattern nested deeper than 100") }
   }
 
   private mutating func sequence() throws(TamisError) -> RegexNode {
@@ -81,6 +86,7 @@ struct RegexParser {
 
   private mutating func repeated(_ node: RegexNode) throws(TamisError) -> RegexNode {
     var node = node
+    var times = 0
     while let c = next {
       let bounds: (Int, Int?)
       var isInterval = false
@@ -96,6 +102,9 @@ struct RegexParser {
       default: return node
       }
       at += 1
+      // a**: each repeats the one before.
+      times += 1
+      if times > 4 { throw unsupported("a repetition repeated more than 4 times") }
       if case .assertion = node { throw unsupported("a repeated assertion") }
       if case .look = node { throw unsupported("a repeated look-around") }
       if isInterval {

@@ -121,22 +121,20 @@ struct RegexProgram: Sendable {
   private mutating func compileBehind(_ node: RegexNode) throws(TamisError) {
     let branches: [RegexNode]
     if case .alternation(let nodes) = node { branches = nodes } else { branches = [node] }
-    var stepped: [RegexNode] = []
     var lengths: [Int] = []
     for branch in branches {
       guard let length = branch.fixedLength else {
         throw TamisError(.unsupported, "pattern \(pattern): a look-behind of no fixed length is not supported")
       }
       lengths.append(length)
-      stepped.append(branch)
     }
     var exits: [Int] = []
-    for (i, branch) in stepped.enumerated() {
+    for (i, branch) in branches.enumerated() {
       let split = instructions.count
-      if i < stepped.count - 1 { try emit(.match) }
+      if i < branches.count - 1 { try emit(.match) }
       try emit(.back(lengths[i]))
       try compile(branch)
-      if i < stepped.count - 1 {
+      if i < branches.count - 1 {
         exits.append(instructions.count)
         try emit(.match)
         instructions[split] = .split(first: split + 1, second: instructions.count, filter: -1)
@@ -154,7 +152,12 @@ struct RegexProgram: Sendable {
     if greed == .possessive {
       return try compile(.atomic(.repetition(body, minimum: minimum, maximum: maximum, .greedy)))
     }
-    for _ in 0..<minimum { try compile(body) }
+    for _ in 0..<minimum {
+      let start = instructions.count
+      try compile(body)
+      // An empty body is the same any number of times, and no limit on instructions would stop the counting.
+      if instructions.count == start { break }
+    }
     if let maximum {
       var exits: [Int] = []
       for _ in minimum..<max(maximum, minimum) {

@@ -54,9 +54,7 @@ extension RegexParser {
   private mutating func hexadecimal(_ digits: ClosedRange<Int>) throws(TamisError) -> UInt32 {
     var value: UInt32 = 0
     var count = 0
-    while count < digits.upperBound, let c = next, let scalar = Unicode.Scalar(c), c < 0x80,
-      let digit = Character(scalar).hexDigitValue
-    {
+    while count < digits.upperBound, let c = next, c < 0x80, let digit = hexDigit(UInt8(c)) {
       value = value << 4 | UInt32(digit)
       count += 1
       at += 1
@@ -81,8 +79,7 @@ extension RegexParser {
 
   /// Behind `[`, up to and with its `]`.
   mutating func bracket() throws(TamisError) -> ScalarSet.Term {
-    depth += 1
-    if depth > 100 { throw unsupported("a pattern nested deeper than 100") }
+    try enter()
     defer { depth -= 1 }
     let isNegated = take("^")
     var intersected: [ScalarSet.Term] = []

@@ -29,16 +29,19 @@ indirect enum RegexNode: Equatable, Sendable {
     case .sequence(let nodes):
       var sum = 0
       for node in nodes {
-        guard let length = node.fixedLength else { return nil }
-        sum += length
+        guard let length = node.fixedLength, case let (total, overflow) = sum.addingReportingOverflow(length), !overflow else {
+          return nil
+        }
+        sum = total
       }
       return sum
     case .alternation(let nodes):
-      guard let first = nodes.first?.fixedLength, nodes.allSatisfy({ $0.fixedLength == first }) else { return nil }
+      guard let first = nodes.first?.fixedLength, nodes.dropFirst().allSatisfy({ $0.fixedLength == first }) else { return nil }
       return first
     case .repetition(let node, let minimum, let maximum, _):
       guard maximum == minimum, let length = node.fixedLength else { return nil }
-      return length.multipliedReportingOverflow(by: minimum).overflow ? nil : length * minimum
+      let (product, overflow) = length.multipliedReportingOverflow(by: minimum)
+      return overflow ? nil : product
     }
   }
 }

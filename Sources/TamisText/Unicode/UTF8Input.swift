@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-import Glibc
-#endif
-
-/// UTF-8 as it is scanned here: raw bytes, no Swift strings.
+/// UTF-8 that a caller or a file gave, and that may be ill-formed; `UTF8Text` reads what has passed here.
 enum UTF8Input {
   /// Offset of the first byte that is no well-formed UTF-8, or n.
   static func validPrefix(_ bytes: UnsafePointer<UInt8>, _ n: Int) -> Int {
@@ -59,24 +55,6 @@ enum UTF8Input {
       i &+= 1
     }
     return (width, true)
-  }
-
-  static func append(_ scalar: UInt32, to out: inout [UInt8]) {
-    if scalar < 0x80 {
-      out.append(UInt8(scalar))
-    } else if scalar < 0x800 {
-      out.append(0xc0 | UInt8(scalar >> 6))
-      out.append(0x80 | UInt8(scalar & 0x3f))
-    } else if scalar < 0x10000 {
-      out.append(0xe0 | UInt8(scalar >> 12))
-      out.append(0x80 | UInt8(scalar >> 6 & 0x3f))
-      out.append(0x80 | UInt8(scalar & 0x3f))
-    } else {
-      out.append(0xf0 | UInt8(scalar >> 18 & 7))
-      out.append(0x80 | UInt8(scalar >> 12 & 0x3f))
-      out.append(0x80 | UInt8(scalar >> 6 & 0x3f))
-      out.append(0x80 | UInt8(scalar & 0x3f))
-    }
   }
 
   static let replacement: [UInt8] = [0xef, 0xbf, 0xbd]
