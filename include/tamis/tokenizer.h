@@ -10,9 +10,8 @@
  *   *.tiktoken                     byte-level BPE by rank; the pattern and the special tokens are chosen by the file's name
  *                                  (r50k, p50k, cl100k, o200k)
  *
- * Ids, offsets and word numbers are those of the `tokenizers` package; ids of a .model are those of `sentencepiece`, of
- * .tiktoken
- * those of `tiktoken`.
+ * Ids, offsets and word numbers are those of the `tokenizers` package; ids of a .model are those of `sentencepiece`,
+ * of .tiktoken those of `tiktoken`.
  * Three things differ on purpose: nothing is cut or padded because the file says so (a file's truncation is reported, and
  * applied only through max_tokens); offsets are bytes unless characters are asked for; and text that is not UTF-8 counts as
  * U+FFFD, one for each maximal ill-formed part, with the offsets of its bytes.
