@@ -23,6 +23,9 @@ let kernels: [Target] = levels.map { level in
     ])
 }
 
+// Glue, not inner loops: built for size.
+let small: [SwiftSetting] = [.unsafeFlags(["-Osize"], .when(configuration: .release))]
+
 let exportMap = Context.packageDirectory + "/abi/tamis.map"
 
 let package = Package(
@@ -52,7 +55,7 @@ let package = Package(
       exclude: ["Unicode/generate_tables.py", "Unicode/newer_characters.py", "Unicode/newer_characters.txt"]),
     .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "TamisText", "CShims"]),
     .target(
-      name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"],
+      name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"], swiftSettings: small,
       linkerSettings: [
         .unsafeFlags(
           [

@@ -3,7 +3,8 @@ import Testing
 
 @testable import TamisText
 
-/// Small vocabularies of our own against what `tokenizers` and `sentencepiece` make of them (Tests/golden/tokenizers/make_golden.py).
+/// Small vocabularies of our own against what `tokenizers` and `sentencepiece` make of them
+/// (Tests/golden/tokenizers/make_golden.py).
 @Suite struct GoldenTokenizerTests {
   @Test(arguments: ["bert", "xlmr", "llama3", "gemma", "word_level"])
   func tokenizerJSON(_ name: String) throws {

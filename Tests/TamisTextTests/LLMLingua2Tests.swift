@@ -81,9 +81,15 @@ import Testing
 
   @Test func repeatsAreDropped() throws {
     let words = rules(.wordPiece, force: ["."])
-    var chunk = try merge(words, [".", "a", ".", "b", "."], [0.5, 0.1, 0.5, 0.9, 0.5])
-    // 1 0.1 1 0.9 1: b alone is above 0.74, the 20th percentile, so the second stop gets 0; of 1 0.1 0 0.9 1 the 21st is 0.084
-    #expect(try words.keep(&chunk, weights: [1, 1, 1, 1, 1], reduceRate: 0.2, dropConsecutive: true) == [true, true, false, true, true])
+    func kept(_ reduceRate: Double) throws -> [Bool] {
+      var chunk = try merge(words, [".", "a", ".", "b", "."], [0.5, 0.1, 0.5, 0.9, 0.5])
+      return try words.keep(&chunk, weights: [1, 1, 1, 1, 1], reduceRate: reduceRate, dropConsecutive: true)
+    }
+    // Stops count as 1. The 20th percentile of 0.1, 0.9, 1, 1, 1 is 0.74: nothing above it stands between the first two stops, b
+    // does between the others. The 21st of what is left, 0, 0.1, 0.9, 1, 1, is 0.084.
+    #expect(try kept(0.2) == [true, true, false, true, true])
+    // The 30th is 0.92, which b does not reach either: of the stops only the first stays. The 31st of 0, 0, 0.1, 0.9, 1 is 0.024.
+    #expect(try kept(0.3) == [true, true, false, true, false])
   }
 
   @Test func pythonsStrings() {

@@ -2,7 +2,8 @@ import TamisCore
 import TamisDevice
 @testable import TamisText
 
-/// A tokenizer small enough to reason about: white space separates, punctuation and Han characters stand alone, and runs of other characters
+/// A tokenizer small enough to reason about: white space separates, punctuation and Han characters stand alone, and runs of
+/// other characters
 /// are cut after every `width` of them. An id is a hash of its piece.
 final class ToyTokenizer: PieceTokenizer {
   let family: PieceFamily

@@ -255,3 +255,33 @@ AT(tamis_word, probability, 16);
 AT(tamis_word, tokens, 20);
 AT(tamis_word, flags, 24);
 AT(tamis_word, pieces, 28);
+
+SIZE(tamis_tokenizer_info, 48);
+AT(tamis_tokenizer_info, struct_size, 0);
+AT(tamis_tokenizer_info, model, 4);
+AT(tamis_tokenizer_info, vocabulary_size, 8);
+AT(tamis_tokenizer_info, added_tokens, 12);
+AT(tamis_tokenizer_info, unknown_id, 16);
+AT(tamis_tokenizer_info, pad_id, 20);
+AT(tamis_tokenizer_info, byte_level, 24);
+AT(tamis_tokenizer_info, template_tokens, 28);
+AT(tamis_tokenizer_info, pair_tokens, 32);
+AT(tamis_tokenizer_info, reserved, 36);
+AT(tamis_tokenizer_info, max_tokens, 40);
+
+SIZE(tamis_encode_options, 24);
+AT(tamis_encode_options, struct_size, 0);
+AT(tamis_encode_options, add_special, 4);
+AT(tamis_encode_options, parse_special, 8);
+AT(tamis_encode_options, offsets, 12);
+AT(tamis_encode_options, max_tokens, 16);
+
+SIZE(tamis_encoded, 56);
+AT(tamis_encoded, struct_size, 0);
+AT(tamis_encoded, reserved, 4);
+AT(tamis_encoded, n, 8);
+AT(tamis_encoded, ids, 16);
+AT(tamis_encoded, starts, 24);
+AT(tamis_encoded, ends, 32);
+AT(tamis_encoded, words, 40);
+AT(tamis_encoded, types, 48);

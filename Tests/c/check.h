@@ -125,5 +125,6 @@ void test_compression(void);
 void test_threads(void);
 void test_opencl(void);
 void test_encoder(void);
+void test_tokenizer(void);
 
 #endif

@@ -82,12 +82,19 @@ def test_added_token_collisions(name, texts):
     theirs.add_special_tokens(["<|x|>", tokenizers.AddedToken("<|y|>", rstrip=True), tokenizers.AddedToken("<m>", lstrip=True)])
     theirs, ours = both(theirs)
     contents += ["<|x|>", "<|y|>", "<m>", " ", "  ", "\t", "_", "a", "Word", "WORD", "e\u0301", "\u3000", "."]
-    for _ in range(3000):
-        same(theirs, ours, "".join(rng.choice(contents) for _ in range(rng.randint(1, 8))))
-    theirs.encode_special_tokens = True
-    for _ in range(1000):
+    for n in range(4000):
         text = "".join(rng.choice(contents) for _ in range(rng.randint(1, 8)))
-        assert ours.encode(text, parse_special=False).ids.tolist() == theirs.encode(text).ids
+        theirs.encode_special_tokens = n >= 3000
+        try:
+            expected = theirs.encode(text)
+        except BaseException as panic:  # a token that strips whitespace behind another that took it ends the peer's thread
+            assert "AddedVocabulary bad split" in str(panic)
+            ours.encode(text)
+            continue
+        if n < 3000:
+            same(theirs, ours, text)
+        else:
+            assert ours.encode(text, parse_special=False).ids.tolist() == expected.ids
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama2", "gemma", "bert_cased", "xlmr", "unigram_bytes", "subword_suffix"])

@@ -3,14 +3,15 @@
  * A tokenizer is read from what a model was published with:
  *   tokenizer.json                 Hugging Face tokenizers: BPE, WordPiece, Unigram, WordLevel and every component that BERT,
  *                                  XLM-R, GPT-2, Llama-3, Gemma, Qwen2 and ELECTRA name; another one is refused by its name
- *   *.model                        SentencePiece: Unigram and BPE, with its own normaliser (longest match of the character map)
+ *   *.model                        SentencePiece: Unigram and BPE, its own normaliser and ids; no template
  *   vocab.txt                      WordPiece, one piece a line, with BERT's normaliser; lower-cased unless
  *                                  tokenizer_config.json beside it or a capital letter in the vocabulary says otherwise
  *   vocab.json + merges.txt        byte-level BPE with the GPT-2 pattern
  *   *.tiktoken                     byte-level BPE by rank; the pattern and the special tokens are chosen by the file's name
  *                                  (r50k, p50k, cl100k, o200k)
  *
- * Ids, offsets and word numbers are those of the `tokenizers` package; ids of a .model are those of `sentencepiece`, of .tiktoken
+ * Ids, offsets and word numbers are those of the `tokenizers` package; ids of a .model are those of `sentencepiece`, of
+ * .tiktoken
  * those of `tiktoken`.
  * Three things differ on purpose: nothing is cut or padded because the file says so (a file's truncation is reported, and
  * applied only through max_tokens); offsets are bytes unless characters are asked for; and text that is not UTF-8 counts as

@@ -121,7 +121,7 @@ static inline ts_composition ts_composition_at(long i) {
 }
 
 extern const uint8_t ts_grapheme_index[8704];
-extern const uint8_t ts_grapheme_block[19840];
+extern const uint8_t ts_grapheme_block[20096];
 // Grapheme_Cluster_Break (low four bits, ts_break_*), 16: Extended_Pictographic, >> 5: Indic_Conjunct_Break
 // (1 Extend, 2 Consonant, 3 Linker).
 static inline uint8_t ts_grapheme(uint32_t c) {

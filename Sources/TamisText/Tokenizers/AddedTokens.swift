@@ -17,7 +17,8 @@ struct AddedToken: Sendable, Equatable {
   var isInText = true
 }
 
-/// The added tokens of a tokenizer, and a matcher each for those sought before and after the normaliser: at every place from left to
+/// The added tokens of a tokenizer, and a matcher each for those sought before and after the normaliser: at every place from
+/// left to
 /// right the longest token that starts there.
 struct AddedTokens: Sendable {
   private(set) var tokens: [AddedToken] = []

@@ -155,7 +155,8 @@ final class BPE: TokenModel, @unchecked Sendable {
     var at = start
     while at < end {
       let width = options.byteLevel ? 1 : UTF8Text.length(lead: text[at])
-      let id = decorates ? decorated(text, at, width, isFirst: at == start, isLast: at + width >= end) : symbol(text + at, width)
+      let id = decorates
+        ? decorated(text, at, width, isFirst: at == start, isLast: at + width >= end) : symbol(text + at, width)
       if id >= 0 {
         if unknownStart >= 0, let unknownId { work.add(unknownId, unknownStart, unknownEnd) }
         unknownStart = -1

@@ -145,7 +145,8 @@ final class DoubleArray: @unchecked Sendable {
       for i in low..<high { order[i] = spare[i] }
     }
 
-    /// A base at which every label's unit is free; takes them. Looks among the newest units, where there is room, and opens a block
+    /// A base at which every label's unit is free; takes them. Looks among the newest units, where there is room, and opens a
+    /// block
     /// when it finds none: gaps further back are few and their bases mostly taken.
     mutating func place(_ labels: ArraySlice<UInt8>) -> Int {
       let first = Int(labels[labels.startIndex])

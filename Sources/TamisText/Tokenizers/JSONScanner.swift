@@ -159,7 +159,8 @@ struct JSONScanner {
   }
 
   /// A finite number, by the arithmetic of the peer's reader: the digits as a whole number, as many as fit 64 bits, times or
-  /// divided by one power of ten. It can be off by one in the last place, and scores that are off decide ties of a Unigram model;
+  /// divided by one power of ten. It can be off by one in the last place, and scores that are off decide ties of a Unigram
+  /// model;
   /// a better reader would cut such text differently.
   mutating func number() throws(TamisError) -> Double {
     let negative = take("-")
@@ -227,7 +228,8 @@ struct JSONScanner {
     return true
   }
 
-  /// Passes over a value and gives where it stands. Strings and brackets are followed; what is between them is for whoever reads it.
+  /// Passes over a value and gives where it stands. Strings and brackets are followed; what is between them is for whoever
+  /// reads it.
   mutating func skip() throws(TamisError) -> Range<Int> {
     skipSpace()
     let first = at

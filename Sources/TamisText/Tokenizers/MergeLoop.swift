@@ -113,7 +113,8 @@ final class MergeScratch {
     count = n
   }
 
-  /// A heap of (rank, position) over a linked list, O(n log n). An entry is stale when the pair at its position has another rank.
+  /// A heap of (rank, position) over a linked list, O(n log n). An entry is stale when the pair at its position has another
+  /// rank.
   private func mergeLong(_ table: MergeTable) {
     let ids = ids, ends = ends, ranks = ranks, results = results, next = next, previous = previous
     let n = count

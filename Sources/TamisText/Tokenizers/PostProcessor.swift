@@ -74,7 +74,9 @@ struct PostProcessor: Sendable {
     for member in members {
       var ids: [Int32] = []
       for id in member.value["ids"]?.array ?? [] {
-        guard let id = id.integer, (0...Int64(Int32.max)).contains(id) else { throw part.wrong("special_tokens", "a map to ids") }
+        guard let id = id.integer, (0...Int64(Int32.max)).contains(id) else {
+          throw part.wrong("special_tokens", "a map to ids")
+        }
         ids.append(Int32(id))
       }
       specials.append((member.name, ids))

@@ -1,6 +1,7 @@
 import TamisCore
 
-/// A SentencePiece model (arXiv 1808.06226): the ModelProto of a .model file. Ids, arithmetic and normalisation are SentencePiece's own; no
+/// A SentencePiece model (arXiv 1808.06226): the ModelProto of a .model file. Ids, arithmetic and normalisation are
+/// SentencePiece's own; no
 /// template, as the file has none.
 struct SentencePieceFile {
   private enum Kind: UInt64 {
@@ -56,7 +57,9 @@ struct SentencePieceFile {
     guard let base = piece.bytes.baseAddress, piece.bytes.count > 0,
       UTF8Input.validPrefix(base, piece.bytes.count) == piece.bytes.count
     else { throw TamisError(.format, "SentencePiece model: piece \(pieces.count) is empty or not UTF-8") }
-    guard piece.score.isFinite else { throw TamisError(.format, "SentencePiece model: piece \(pieces.count) has no finite score") }
+    guard piece.score.isFinite else {
+      throw TamisError(.format, "SentencePiece model: piece \(pieces.count) has no finite score")
+    }
     guard pieces.count < Vocabulary.idLimit else { throw TamisError(.format, "SentencePiece model: too many pieces") }
     pieces.append(piece)
   }
@@ -126,7 +129,8 @@ struct SentencePieceFile {
     }
     var parts = TokenizerParts(model: model, kind: kind)
     parts.normalizer = SentencePieceNormalizer(
-      map: map.isEmpty ? nil : try CharacterMap(map), symbols: userDefined.isEmpty ? nil : symbols, longestSymbol: longest, rule)
+      map: map.isEmpty ? nil : try CharacterMap(map), symbols: userDefined.isEmpty ? nil : symbols,
+      longestSymbol: longest, rule)
     parts.decoder = DecoderChain([
       .sentencePieceBytes,
       .sentencePieceSpaces(

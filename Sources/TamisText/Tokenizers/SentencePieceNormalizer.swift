@@ -1,6 +1,7 @@
 import TamisCore
 
-/// SentencePiece's own normaliser: the longest entry of the character map at each place, white space squeezed, a space in front, and
+/// SentencePiece's own normaliser: the longest entry of the character map at each place, white space squeezed, a space in
+/// front, and
 /// spaces written as U+2581. User-defined symbols pass through.
 struct SentencePieceNormalizer: Normalizer, Sendable {
   struct Rule {
@@ -24,17 +25,20 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
 
   func apply(_ text: inout AlignedText) {
     let old = text
-    var new = Output(room: old.bytes.count + old.bytes.count / 4 + 16)
+    let new = Output(room: old.bytes.count + old.bytes.count / 2 + 16)
     old.bytes.withUnsafeBufferPointer { source in
       guard let base = source.baseAddress else { return }
       let count = source.count
       var at = 0
       if rule.removesExtraWhitespace {
-        while at < count, case let next = entry(base, at, count, { piece, _ in piece.count == 1 && piece[0] == 0x20 }), next.found {
+        while at < count {
+          let next = entry(base, at, count) { piece, _ in piece.count == 1 && piece[0] == 0x20 }
+          guard next.found else { break }
           at = next.end
         }
       }
       guard at < count else { return }
+      let plain = map?.plainBeforeASCII
       func original(_ from: Int, _ to: Int) -> (Int32, Int32) {
         if old.isUnchanged { return (old.origin + Int32(from), old.origin + Int32(to)) }
         return (old.starts[from], old.ends[max(to - 1, from)])
@@ -45,6 +49,17 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
       }
       var afterSpace = rule.removesExtraWhitespace
       while at < count {
+        // Most text: ASCII that is no key, nor with the ASCII behind it.
+        if symbols == nil {
+          let first = at
+          while at &+ 1 < count, base[at] < 0x80, base[at] != 0x20, base[at &+ 1] < 0x80, plain?.contains(base[at]) ?? true {
+            let (from, to) = original(at, at &+ 1)
+            new.append(base[at], from, to)
+            at &+= 1
+          }
+          if at > first { afterSpace = false }
+          if at == count { break }
+        }
         var endsInSpace = false
         let (_, end) = entry(base, at, count) { piece, end in
           var piece = piece[...]
@@ -63,9 +78,7 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
       }
       if rule.removesExtraWhitespace { new.dropTrailing(rule.escapesWhitespace ? Self.space : [0x20]) }
     }
-    text.bytes = new.bytes
-    text.starts = new.starts
-    text.ends = new.ends
+    new.store(into: &text)
   }
 
   /// What stands at `at`, normalised: a user-defined symbol as it is, the longest entry of the map, or the scalar.
@@ -87,33 +100,66 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
     return (body(UnsafeBufferPointer(start: base + at, count: width), at + width), at + width)
   }
 
-  private struct Output {
-    var bytes: [UInt8] = []
-    var starts: [Int32] = []
-    var ends: [Int32] = []
+  private final class Output {
+    private var bytes: UnsafeMutablePointer<UInt8>
+    private var starts: UnsafeMutablePointer<Int32>
+    private var ends: UnsafeMutablePointer<Int32>
+    private var count = 0
+    private var capacity: Int
 
     init(room: Int) {
-      bytes.reserveCapacity(room)
-      starts.reserveCapacity(room)
-      ends.reserveCapacity(room)
+      capacity = room
+      bytes = .allocate(capacity: room)
+      starts = .allocate(capacity: room)
+      ends = .allocate(capacity: room)
     }
 
-    mutating func append(_ byte: UInt8, _ start: Int32, _ end: Int32) {
-      bytes.append(byte)
-      starts.append(start)
-      ends.append(end)
+    deinit {
+      bytes.deallocate()
+      starts.deallocate()
+      ends.deallocate()
     }
 
-    mutating func append(_ text: [UInt8], _ start: Int32, _ end: Int32) {
+    @inline(__always)
+    func append(_ byte: UInt8, _ start: Int32, _ end: Int32) {
+      if count == capacity { grow() }
+      bytes[count] = byte
+      starts[count] = start
+      ends[count] = end
+      count &+= 1
+    }
+
+    @inline(__always)
+    func append(_ text: [UInt8], _ start: Int32, _ end: Int32) {
       for byte in text { append(byte, start, end) }
     }
 
-    mutating func dropTrailing(_ space: [UInt8]) {
-      while bytes.count >= space.count, bytes.suffix(space.count).elementsEqual(space) {
-        bytes.removeLast(space.count)
-        starts.removeLast(space.count)
-        ends.removeLast(space.count)
+    private func grow() {
+      capacity = 2 * capacity + 16
+      bytes = widened(bytes)
+      starts = widened(starts)
+      ends = widened(ends)
+    }
+
+    private func widened<T: BitwiseCopyable>(_ old: UnsafeMutablePointer<T>) -> UnsafeMutablePointer<T> {
+      let new = UnsafeMutablePointer<T>.allocate(capacity: capacity)
+      new.update(from: old, count: count)
+      old.deallocate()
+      return new
+    }
+
+    func dropTrailing(_ space: [UInt8]) {
+      while count >= space.count {
+        let last = UnsafeBufferPointer(start: bytes + count - space.count, count: space.count)
+        guard last.elementsEqual(space) else { break }
+        count -= space.count
       }
+    }
+
+    func store(into text: inout AlignedText) {
+      text.bytes = Array(UnsafeBufferPointer(start: bytes, count: count))
+      text.starts = Array(UnsafeBufferPointer(start: starts, count: count))
+      text.ends = Array(UnsafeBufferPointer(start: ends, count: count))
     }
   }
 }

@@ -1,6 +1,7 @@
 import TamisCore
 
-/// Byte-level BPE by rank: a line each of base64(bytes) SPACE rank (OpenAI tiktoken). Special tokens and the splitting pattern are not in the
+/// Byte-level BPE by rank: a line each of base64(bytes) SPACE rank (OpenAI tiktoken). Special tokens and the splitting pattern
+/// are not in the
 /// file.
 enum Tiktoken {
   struct Known {
@@ -55,7 +56,8 @@ enum Tiktoken {
     try VocabularyFiles.eachLine(text) { (line, index) throws(TamisError) in
       if line.isEmpty { return }
       piece.removeAll(keepingCapacity: true)
-      guard let cut = line.firstIndex(of: 0x20), let bytes = Base64.decode(line[..<cut]), !bytes.isEmpty, let rank = Int(String(decoding: line[(cut + 1)...], as: UTF8.self)), rank >= 0
+      guard let cut = line.firstIndex(of: 0x20), let bytes = Base64.decode(line[..<cut]), !bytes.isEmpty,
+        let rank = Int(String(decoding: line[(cut + 1)...], as: UTF8.self)), rank >= 0
       else { throw TamisError(.format, "tiktoken, line \(index + 1): expected base64, a space and a rank") }
       try raw.add(rank, bytes)
       ByteAlphabet.encode(bytes, into: &piece)

@@ -5,7 +5,8 @@ protocol TokenModel: AnyObject, Sendable {
   var vocabulary: Vocabulary { get }
   var unknownId: Int32? { get }
 
-  /// Appends the tokens of each slice of `text` (well-formed UTF-8, `count` bytes) and counts `tokens.word` up by one per slice.
+  /// Appends the tokens of each slice of `text` (well-formed UTF-8, `count` bytes) and counts `tokens.word` up by one per
+  /// slice.
   /// - Throws: `unsupported` when a word cannot be spelled and there is no unknown token.
   func tokenize(
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,

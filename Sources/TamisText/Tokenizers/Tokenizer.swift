@@ -26,7 +26,8 @@ public final class Tokenizer: Sendable {
     try self.init(try TokenizerJSON.read(json))
   }
 
-  /// - Parameter path: a folder (tokenizer.json, else a SentencePiece .model, else vocab.json and merges.txt, else vocab.txt) or one
+  /// - Parameter path: a folder (tokenizer.json, else a SentencePiece .model, else vocab.json and merges.txt, else vocab.txt)
+  /// or one
   ///   of these files, .tiktoken included.
   /// - Throws: `notFound`, `io`, `format`, `unsupported`.
   public convenience init(path: String) throws(TamisError) {

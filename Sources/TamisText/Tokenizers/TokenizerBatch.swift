@@ -2,7 +2,8 @@ public import TamisCore
 public import TamisDevice
 
 extension Tokenizer {
-  /// Tokens of many texts, on the threads of a context: text i is bytes [offsets[i], offsets[i + 1]), and its offsets count from its
+  /// Tokens of many texts, on the threads of a context: text i is bytes [offsets[i], offsets[i + 1]), and its offsets count
+  /// from its
   /// own first byte.
   /// - Throws: as `encode`, the error of the first text that fails; `cancelled`.
   public func encodeBatch(

@@ -2,7 +2,8 @@ public import TamisCore
 
 extension Tokenizer {
   /// Tokens of one text.
-  /// - Throws: `invalidArgument` (over 2^31 - 1 bytes, `maxTokens` below the template's tokens); `unsupported` when a word cannot be
+  /// - Throws: `invalidArgument` (over 2^31 - 1 bytes, `maxTokens` below the template's tokens); `unsupported` when a word
+  /// cannot be
   ///   spelled and there is no unknown token.
   public func encode(_ text: UnsafeBufferPointer<UInt8>, _ options: EncodeOptions = .init()) throws(TamisError) -> Encoding {
     let room = try room(parts.postProcessor.single, options)

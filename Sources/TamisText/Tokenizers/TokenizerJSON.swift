@@ -24,7 +24,8 @@ public enum TokenizerKind: Int32, Sendable {
   case wordPiece, unigram, wordLevel
 }
 
-/// Reads a tokenizer.json (Hugging Face tokenizers) in one pass: vocabulary and merges into flat arrays, the rest as small trees.
+/// Reads a tokenizer.json (Hugging Face tokenizers) in one pass: vocabulary and merges into flat arrays, the rest as small
+/// trees.
 struct TokenizerJSON {
   private var model = ModelText()
   private var added: [AddedToken] = []
@@ -44,7 +45,8 @@ struct TokenizerJSON {
       case "version":
         try scanner.string()
         guard scanner.bytes == Array("1.0".utf8) else {
-          throw TamisError(.unsupported, "tokenizer.json: version \(String(decoding: scanner.bytes, as: UTF8.self)); expected 1.0")
+          let version = String(decoding: scanner.bytes, as: UTF8.self)
+          throw TamisError(.unsupported, "tokenizer.json: version \(version); expected 1.0")
         }
       case "model":
         if hasModel { throw scanner.broken("the name \"model\" stands twice") }

@@ -57,7 +57,10 @@ enum VocabularyFiles {
     var parts = TokenizerParts(model: try BPE(vocabulary, builder.table, options), kind: .bpe)
     parts.isByteLevel = true
     parts.preTokenizer = try makePreTokenizer(
-      object([("type", .string("ByteLevel")), ("add_prefix_space", .bool(false)), ("use_regex", .bool(true))]))
+      object([
+        ("type", .string("ByteLevel")), ("add_prefix_space", .bool(false)), ("trim_offsets", .bool(true)),
+        ("use_regex", .bool(true)),
+      ]))
     parts.decoder = DecoderChain([.byteLevel])
     parts.added = specials(["<|endoftext|>", "<s>", "<pad>", "</s>", "<unk>", "<mask>"], vocabulary)
     if let cls = vocabulary.id("<s>"), let sep = vocabulary.id("</s>") {

@@ -1,6 +1,7 @@
 import TamisCore
 
-/// WordPiece (Schuster and Nakajima, 2012): the longest piece that starts a word, then the longest continuation, and so on; a word
+/// WordPiece (Schuster and Nakajima, 2012): the longest piece that starts a word, then the longest continuation, and so on; a
+/// word
 /// that cannot be spelled so is one unknown token.
 ///
 /// Candidates are found by polynomial hashes of prefixes: the hash of any part of a word is one multiplication, so trying all

@@ -13,6 +13,8 @@ public struct CharacterMap: Sendable {
   let unmapped: ASCIISet
   /// ASCII that no key begins with.
   let unused: ASCIISet
+  /// ASCII that is itself before other ASCII: no key, nor the start of one that goes on in ASCII.
+  let plainBeforeASCII: ASCIISet
 
   /// - Throws: `format`
   public init(_ bytes: [UInt8]) throws(TamisError) {
@@ -37,6 +39,14 @@ public struct CharacterMap: Sendable {
     unused = ASCIISet { [units] c in
       let child = Self.children(units[0]) ^ Int(c)
       return child >= units.count || units[child] & 0x8000_00ff != UInt32(c)
+    }
+    plainBeforeASCII = ASCIISet { [units, unused, unmapped] c in
+      if unused.contains(c) { return true }
+      guard unmapped.contains(c) else { return false }
+      let node = (Self.children(units[0]) ^ Int(c)) ^ Self.children(units[Self.children(units[0]) ^ Int(c)])
+      return (1..<128).allSatisfy { next in
+        node ^ next >= units.count || units[node ^ next] & 0x8000_00ff != UInt32(next)
+      }
     }
   }
 

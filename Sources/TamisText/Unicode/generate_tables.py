@@ -11,6 +11,7 @@ vocabulary was made with, and that mixes versions of Unicode. Measured over all 
     property                                     version  peer's source
     \\p{..}, \\s, \\w of regular expressions      16.0     Oniguruma 6.9.10, crate regex 1
     White_Space, lower case, numeric (N*)        17.0     Rust's standard library
+    grapheme clusters (Precompiled)              17.0     crate unicode-segmentation 1
     punctuation, control, nonspacing (Bert)       8.0     crate unicode_categories 0.1
     normal forms, combining marks (StripAccents)  9.0     crate unicode-normalization-alignments 0.1
 
@@ -248,8 +249,8 @@ def generate() -> tuple[str, str]:
     # Extended grapheme clusters.
     breaks = valued("auxiliary/GraphemeBreakProperty.txt", "Other")
     for c in every:
-        if gc16[c] != old[c]:
-            breaks[c] = {"Mn": "Extend", "Me": "Extend", "Mc": "SpacingMark", "Cf": "Control"}.get(gc16[c], breaks[c])
+        if gc17[c] != old[c]:
+            breaks[c] = {"Mn": "Extend", "Me": "Extend", "Mc": "SpacingMark", "Cf": "Control"}.get(gc17[c], breaks[c])
     for c, value in BREAKS_16.items():
         breaks[c] = value
     pictographic = binary("emoji/emoji-data.txt", "Extended_Pictographic")

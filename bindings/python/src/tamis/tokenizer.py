@@ -88,8 +88,8 @@ class Tokenizer:
 
     @classmethod
     def from_bytes(cls, data: bytes, format: str = "json", *, pattern: str | None = None) -> Tokenizer:
-        """A file in memory. `format`: "json", "sentencepiece", "vocab.txt" or "tiktoken", which needs a `pattern`: "cl100k_base"
-        or another encoding's name (with its special tokens), or a regular expression (without)."""
+        """A file in memory. `format`: "json", "sentencepiece", "vocab.txt" or "tiktoken", which needs a `pattern`:
+        "cl100k_base" or another encoding's name (with its special tokens), or a regular expression (without)."""
         pointer = ctypes.POINTER(_ffi.tamis_tokenizer)()
         data = bytes(data)
         library().tamis_tokenizer_from_bytes(
@@ -166,6 +166,7 @@ class Tokenizer:
         return id.value
 
     def is_special(self, id: int) -> bool:
+        """Whether the id is that of a special token: `decode` leaves it out when asked to skip those."""
         return bool(library().tamis_tokenizer_is_special(self._handle.pointer, int32(id, "id")))
 
     def with_tokens(
@@ -180,8 +181,8 @@ class Tokenizer:
         data, offsets = _joined(contents)
         pointer = ctypes.POINTER(_ffi.tamis_tokenizer)()
         library().tamis_tokenizer_add(
-            self._handle.pointer, data, _i64(offsets), len(contents), (_ffi.tamis_token_flags * len(contents))(*[flags] * len(contents)),
-            ctypes.byref(pointer))
+            self._handle.pointer, data, _i64(offsets), len(contents),
+            (_ffi.tamis_token_flags * len(contents))(*[flags] * len(contents)), ctypes.byref(pointer))
         return self._of(pointer)
 
     # ------------------------------------------------------------------------------------------------ encode
@@ -227,8 +228,8 @@ class Tokenizer:
         pointer = ctypes.POINTER(_ffi.tamis_encoding)()
         with ProgressCallback(progress, "encode") as callback:
             library().tamis_tokenizer_encode_batch(
-                pointer_of(ctx), self._handle.pointer, ctypes.byref(options), data, _i64(borders), len(contents), callback, None,
-                ctypes.byref(pointer))
+                pointer_of(ctx), self._handle.pointer, ctypes.byref(options), data, _i64(borders), len(contents), callback,
+                None, ctypes.byref(pointer))
         return self._encodings(pointer)
 
     def count(
