@@ -124,24 +124,18 @@ public enum AnnotationFile {
 
     init(_ line: UnsafeRawBufferPointer, _ options: Options) throws(TamisError) {
       object = try JSON(line)
-      var text = try Self.member("text", of: object)
-      var compressed = try Self.member("compressed", of: object)
-      var made: Annotation?
-      var failure: TamisError?
-      text.withUTF8 { text in
-        compressed.withUTF8 { compressed in
-          do throws(TamisError) {
-            made = try Annotation(text, compressed: compressed, alignment: options.alignment, window: options.window)
-          } catch { failure = error }
+      let text = try Self.member("text", of: object)
+      let compressed = try Self.member("compressed", of: object)
+      annotation = try text.withUnsafeBufferPointer { (text) throws(TamisError) in
+        try compressed.withUnsafeBufferPointer { (compressed) throws(TamisError) in
+          try Annotation(text, compressed: compressed, alignment: options.alignment, window: options.window)
         }
       }
-      guard let made else { throw failure ?? TamisError(.internalError, "no annotation") }
-      annotation = made
     }
 
-    private static func member(_ name: String, of object: JSON) throws(TamisError) -> String {
+    private static func member(_ name: String, of object: JSON) throws(TamisError) -> [UInt8] {
       guard let text = object[name]?.string else { throw TamisError(.format, "expected an object with the string \"\(name)\"") }
-      return text
+      return Array(text.utf8)
     }
 
     /// The object with what was found out.

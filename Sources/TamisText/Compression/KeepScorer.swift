@@ -32,21 +32,13 @@ public protocol PieceTokenizer: AnyObject {
 
 extension PieceTokenizer {
   func encode(_ text: [UInt8], _ options: EncodeOptions) throws(TamisError) -> Encoding {
-    try withBytes(text) { (bytes) throws(TamisError) in try encode(bytes, options) }
+    try text.withUnsafeBufferPointer { (bytes) throws(TamisError) in try encode(bytes, options) }
   }
 
   func count(_ text: some Collection<UInt8>) throws(TamisError) -> Int {
     if text.isEmpty { return 0 }
-    return try withBytes(Array(text)) { (bytes) throws(TamisError) in try count(bytes, parseSpecialTokens: false) }
+    return try Array(text).withUnsafeBufferPointer { (bytes) throws(TamisError) in try count(bytes, parseSpecialTokens: false) }
   }
-}
-
-/// `withUnsafeBufferPointer` with a typed error.
-func withBytes<R>(_ bytes: [UInt8], _ body: (UnsafeBufferPointer<UInt8>) throws(TamisError) -> R) throws(TamisError) -> R {
-  let result: Result<R, TamisError> = bytes.withUnsafeBufferPointer { buffer in
-    do throws(TamisError) { return .success(try body(buffer)) } catch { return .failure(error) }
-  }
-  return try result.get()
 }
 
 extension TextEncoder: KeepScorer {

@@ -76,16 +76,7 @@ extension [UInt8] {
 
   /// re.search(r"\d")
   var hasDecimalDigit: Bool {
-    withUnsafeBufferPointer { bytes in
-      let reader = ScalarReader(bytes: bytes)
-      var i = 0
-      while i < bytes.count {
-        let next = reader.scalar(at: i)
-        if DecimalDigit.contains(next.code) { return true }
-        i += next.length
-      }
-      return false
-    }
+    withUnsafeBufferPointer { ScalarReader(bytes: $0).hasDigit(0, $0.count) }
   }
 
   /// re.findall of llmlingua's words: runs of \w, and single characters of a list.

@@ -31,8 +31,7 @@ public final class PromptCompressor: @unchecked Sendable {
       "options->chunk_tokens is \(chunkTokens); expected 0, or 8 to \(scorer.maxTokens)")
     try require(
       (1...65536).contains(batchChunks), "options->batch_chunks is \(batchChunks); expected 1 to 65536")
-    try require(
-      (0...10000).contains(maxForceTokens), "options->max_force_token is \(maxForceTokens); expected 0 to 10000")
+    try Self.check(maxForceTokens: maxForceTokens)
     try require(
       tokenizer.pieceCount <= scorer.vocabularySize,
       "tokenizer has ids up to \(tokenizer.pieceCount - 1); expected at most \(scorer.vocabularySize - 1), the encoder's last row")
@@ -51,6 +50,11 @@ public final class PromptCompressor: @unchecked Sendable {
     self.maxForceTokens = maxForceTokens
     lock = .allocate(capacity: 1)
     pthread_mutex_init(lock, nil)
+  }
+
+  static func check(maxForceTokens: Int) throws(TamisError) {
+    try require(
+      (0...10000).contains(maxForceTokens), "options->max_force_token is \(maxForceTokens); expected 0 to 10000")
   }
 
   deinit {
@@ -84,7 +88,7 @@ public final class PromptCompressor: @unchecked Sendable {
   public func compress(_ text: String, _ options: CompressionOptions = .init(), progress: Progress? = nil) throws(TamisError)
     -> Compression
   {
-    try withBytes(Array(text.utf8)) { (bytes) throws(TamisError) in try compress([bytes], options, progress: progress) }
+    try compress(arrays: [Array(text.utf8)], options, progress: progress)
   }
 
   /// Tokens of a text as they are counted here.
