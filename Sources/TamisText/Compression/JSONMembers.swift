@@ -33,7 +33,10 @@ struct JSONMembers {
         leaf -= 1
         stays[i] = keeps[leaf]
       } else {
-        stays[i] = (i + 1..<nodes[i].next).contains { stays[$0] }
+        // what is inside is decided already: asking the direct children is enough
+        var child = i + 1
+        while child < nodes[i].next, !stays[child] { child = nodes[child].next }
+        stays[i] = child < nodes[i].next
       }
     }
     var spans: [Range<Int>] = []

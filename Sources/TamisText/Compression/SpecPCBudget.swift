@@ -45,8 +45,8 @@ public struct SpecPCBudget: Sendable {
     }
     for i in n - window..<n { take(i) }
     let offsets = offsetsByDistance()
-    for i in best {
-      for offset in offsets where kept < capacity { take(min(max(Int(i) + offset, 0), n - 1)) }
+    for i in best where kept < capacity {
+      for offset in offsets { take(min(max(Int(i) + offset, 0), n - 1)) }
     }
     return (0..<n).filter { isKept[$0] }.map { Int32(truncatingIfNeeded: $0) }
   }

@@ -134,9 +134,19 @@ public enum WordAlignment: Int32, Sendable {
     func of(_ word: Int32, in range: Range<Int>) -> ArraySlice<Int32> {
       guard Int(word) + 1 < starts.count else { return [] }
       let all = places[starts[Int(word)]..<starts[Int(word) + 1]]
-      let first = all.firstIndex { Int($0) >= range.lowerBound } ?? all.endIndex
-      let past = all[first...].firstIndex { Int($0) >= range.upperBound } ?? all.endIndex
-      return all[first..<past]
+      let first = Self.lowerBound(all, range.lowerBound)
+      return all[first..<max(first, Self.lowerBound(all, range.upperBound))]
+    }
+
+    /// The first index of an ascending list whose place is not below `place`.
+    private static func lowerBound(_ list: ArraySlice<Int32>, _ place: Int) -> Int {
+      var low = list.startIndex
+      var high = list.endIndex
+      while low < high {
+        let middle = (low + high) / 2
+        if Int(list[middle]) < place { low = middle + 1 } else { high = middle }
+      }
+      return low
     }
   }
 }

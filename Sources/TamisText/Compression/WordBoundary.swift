@@ -6,8 +6,8 @@
 struct WordBoundary {
   let text: ScalarReader
 
-  /// `i` is strictly inside the text and no white space stands on either side.
-  func joins(at i: Int) -> Bool {
+  /// `i` is strictly inside the text and no white space stands on either side. `start`: where the word before i begins.
+  func joins(at i: Int, wordFrom start: Int) -> Bool {
     let a = text.scalar(before: i)
     let b = text.scalar(at: i)
     let left = ScalarClass(a.code)
@@ -15,7 +15,7 @@ struct WordBoundary {
     if right == .extend || left == .extend { return left != .space && right != .space }
     if left.isWord && right.isWord { return true }
     if left == .katakana && right == .katakana { return true }
-    if left == .regional && right == .regional { return regionalPair(endingAt: i) }
+    if left == .regional && right == .regional { return endsInsidePair(i, from: start) }
     if left.isWord && right == .punctuation {
       if b.code == 0x25 && left == .digit { return true }  // 50%
       let after = i + b.length
@@ -51,11 +51,11 @@ struct WordBoundary {
     }
   }
 
-  /// Flags are pairs of regional indicators: odd ones join the next.
-  private func regionalPair(endingAt i: Int) -> Bool {
+  /// Flags are pairs of regional indicators: odd ones join the next. Words end between pairs, so no more than the word is looked at.
+  private func endsInsidePair(_ i: Int, from start: Int) -> Bool {
     var count = 0
     var at = i
-    while at > 0 {
+    while at > start {
       let previous = text.scalar(before: at)
       guard ScalarClass(previous.code) == .regional else { break }
       count += 1
