@@ -111,7 +111,8 @@ struct LLMLingua2 {
         let start = Int(encoding.starts[t])
         let end = Int(encoding.ends[t])
         // where the vocabulary has ▁, it stands before the unknown text as a piece of its own
-        let begins = pieces.last != PieceFamily.bar && (start == 0 || text[start - 1] <= 0x20 || text[start] <= 0x20)
+        let opens = start == 0 || text[start - 1] <= 0x20 || (start < text.count && text[start] <= 0x20)
+        let begins = pieces.last != PieceFamily.bar && opens
         pieces.append((begins ? PieceFamily.bar : []) + text[start..<end].drop { $0 <= 0x20 })
       } else {
         pieces.append(tokenizer.piece(encoding.ids[t]) ?? [])
@@ -207,7 +208,7 @@ struct LLMLingua2 {
       merged.append(all)
     }
     let q = 100 * (1 - levelRate)
-    guard q.isFinite, let threshold = Percentile.linear(means, Int(max(-1, min(101, q)).rounded(.towardZero)), single: true) else {
+    guard q.isFinite, let threshold = Quantile.percentile(means, Int(max(-1, min(101, q)).rounded(.towardZero)), single: true) else {
       throw .invalid("options->context_level_rate asks for percentile \(q); expected 0 to 100, as numpy does")
     }
     var reserved = 0

@@ -112,7 +112,7 @@ struct LLMLingua2Words {
 
   private func percentile(_ values: [Double], _ q: Double, single: Bool) throws(TamisError) -> Double {
     guard !values.isEmpty else { throw .invalid("texts: a chunk has no words the encoder knows, where llmlingua raises IndexError") }
-    guard q.isFinite, let found = Percentile.linear(values, Int(max(-1, min(101, q)).rounded(.towardZero)), single: single) else {
+    guard q.isFinite, let found = Quantile.percentile(values, Int(max(-1, min(101, q)).rounded(.towardZero)), single: single) else {
       throw .invalid("options->rate asks for percentile \(q); expected 0 to 100, as numpy does")
     }
     return found
