@@ -75,6 +75,11 @@ public struct CompressionOptions: Sendable {
     for (i, token) in forceTokens.enumerated() {
       try require(!token.utf8.isEmpty, "options->force_tokens[\(i)] is \"\"; expected at least one character")
     }
+    for (count, name) in [
+      (targetTokens, "target_token"), (targetContexts, "target_context"), (contextLevelTargetTokens, "context_level_target_token"),
+    ] {
+      try require((count ?? 0) >= 0, "options->\(name) is \(count ?? 0); expected at least 0, or -1 for none")
+    }
     try require(!contextLevelRate.isNaN, "options->context_level_rate is NaN; expected 0 to 1")
     if let threshold {
       try require(threshold >= 0 && threshold <= 1, "options->threshold is \(threshold); expected 0 to 1, or -1 for none")

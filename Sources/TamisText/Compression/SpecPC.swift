@@ -36,6 +36,7 @@ public final class SpecPC {
     try require(
       options.window >= 1 && options.window <= tokens,
       "options->window is \(options.window); expected 1 to the \(tokens) tokens of the prompt")
+    try require(tokens <= Int(Int32.max), "n_tokens is \(tokens); expected at most \(Int32.max)")
     try options.budget.check()
     self.options = options
     self.tokens = tokens
