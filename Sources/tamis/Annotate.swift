@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import Tamis
 
 struct Annotate: ParsableCommand {
@@ -57,24 +56,15 @@ struct Annotate: ParsableCommand {
     }
     (options.dropVariation, options.dropGap, options.isStrict) = (dropVariation, dropGap, strict)
     let path = pairs == "-" ? "/dev/stdin" : pairs
-    let shows = !quiet && isatty(STDERR_FILENO) == 1
+    let line = ProgressLine("annotate", isWanted: !quiet)
     let report = try reportingErrors { () throws(TamisError) in
       try AnnotationFile.annotate(
-        path, to: out, options, badLine: { line, sentence in say("\(pairs), line \(line): \(sentence)") },
-        progress: { done in
-          if shows { say("\r\(Int(done * 100)) %", ending: "") }
-          return true
-        })
+        path, to: out, options, badLine: { number, sentence in say("\(pairs), line \(number): \(sentence)") },
+        progress: { line.show($0) })
     }
-    if shows { say("\r     \r", ending: "") }
+    line.clear()
     if !quiet { print(report.summary) }
   }
-}
-
-/// On standard error.
-private func say(_ sentence: String, ending: String = "\n") {
-  let line = Array((sentence + ending).utf8)
-  _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }
 
 extension AnnotationFile.Report {
