@@ -22,8 +22,9 @@ from ._arguments import choice, int32, number
 from ._arrays import ArrayLike, pointer
 from ._lib import library
 from ._progress import Progress, ProgressCallback
+from ._texts import text_bytes
 from .errors import BufferTooSmallError, InvalidArgumentError
-from .text_scores import text_bytes, vector
+from .text_scores import vector
 
 _ALIGNMENTS = {"exact": _ffi.TAMIS_ALIGN_EXACT, "window": _ffi.TAMIS_ALIGN_WINDOW}
 _ALIGNMENT_NAMES = {number: name for name, number in _ALIGNMENTS.items()}
