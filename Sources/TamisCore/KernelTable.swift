@@ -30,7 +30,7 @@ public enum Kernels {
     return available.first { $0.name == wanted } ?? top
   }()
 
-  /// The table of a level; for tests and benchmarks that compare levels. The memory lives as long as the process.
+  /// The table of an available level; for tests and benchmarks that compare levels. The memory lives as long as the process.
   public static func table(_ level: Level) -> UnsafePointer<tk_table> { UnsafePointer(tables + level.rawValue) }
 
   nonisolated(unsafe) public static let active: UnsafePointer<tk_table> = table(activeLevel)
@@ -39,7 +39,8 @@ public enum Kernels {
     let tables = UnsafeMutableRawPointer.allocate(
       byteCount: Level.allCases.count * MemoryLayout<tk_table>.stride, alignment: 64
     ).assumingMemoryBound(to: tk_table.self)
-    for level in Level.allCases {
+    // Filling a table already takes the level's instructions: constants are stored by its vectors.
+    for level in available {
       let table = tables + level.rawValue
       #if arch(x86_64)
       switch level {
