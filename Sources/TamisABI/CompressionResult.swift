@@ -31,7 +31,7 @@ final class CompressionBuffers {
   init(_ result: Compression) {
     report = tamis_compression_report(
       struct_size: tamis_compression_report.currentSize,
-      contexts: Int32(clamping: result.contexts.reduce(0) { $0 + ($1.kept ? 1 : 0) }), origin_tokens: Int64(result.originTokens),
+      contexts: Int32(clamping: result.contexts.count { $0.kept }), origin_tokens: Int64(result.originTokens),
       compressed_tokens: Int64(result.compressedTokens), words: Int64(result.wordCount), words_kept: Int64(result.keptWords),
       encoder_tokens: Int64(result.encoderTokens), chunks: Int64(result.chunks), encoder_seconds: result.encoderSeconds,
       seconds: result.seconds)
@@ -44,9 +44,9 @@ final class CompressionBuffers {
           pieces: word.pieces)
       }
       return Context(
-        kept: context.kept, originTokens: context.originTokens, compressedTokens: context.compressedTokens, score: context.score,
-        text: FixedArray(text: context.text), wordText: FixedArray(text: context.wordText), spans: FixedArray(spans),
-        words: FixedArray(words))
+        kept: context.kept, originTokens: context.originTokens, compressedTokens: context.compressedTokens,
+        score: context.score, text: FixedArray(text: context.text), wordText: FixedArray(text: context.wordText),
+        spans: FixedArray(spans), words: FixedArray(words))
     }
   }
 
@@ -123,7 +123,8 @@ private func compression(_ pointer: OpaquePointer?) throws(TamisError) -> Compre
 }
 
 @c @implementation public func tamis_compression_text(
-  _ handle: OpaquePointer!, _ i: Int64, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>!, _ length: UnsafeMutablePointer<Int>!
+  _ handle: OpaquePointer!, _ i: Int64, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>!,
+  _ length: UnsafeMutablePointer<Int>!
 ) -> tamis_status {
   status { () throws(TamisError) in
     let result = try compression(handle)
@@ -132,7 +133,8 @@ private func compression(_ pointer: OpaquePointer?) throws(TamisError) -> Compre
 }
 
 @c @implementation public func tamis_compression_word_text(
-  _ handle: OpaquePointer!, _ i: Int64, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>!, _ length: UnsafeMutablePointer<Int>!
+  _ handle: OpaquePointer!, _ i: Int64, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>!,
+  _ length: UnsafeMutablePointer<Int>!
 ) -> tamis_status {
   status { () throws(TamisError) in try give(try compression(handle).context(i).wordText, text, "text", length, "length") }
 }

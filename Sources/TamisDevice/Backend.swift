@@ -48,8 +48,8 @@ public protocol Backend: AnyObject {
   // MARK: host work
 
   /// Work of the host beside the device's operations: tokenizing, clustering, spans. Runs `body(task)` for every task in
-  /// 0 ..< tasks, on the worker threads if there are any. What the tasks write must not depend on their order. The context's lock
-  /// is held. Default: one after another.
+  /// 0 ..< tasks, on the worker threads if there are any. What the tasks write must not depend on their order. The context's
+  /// lock is held. Default: one after another.
   func parallel(_ tasks: Int, _ body: (_ task: Int) -> Void)
 }
 

@@ -5,10 +5,10 @@ struct Annotate: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Make word labels of pairs of a text and its compression.",
     discussion: """
-      The data pipeline of LLMLingua-2 (arXiv 2403.12968): words of the text that its compression kept are labelled 1, pairs whose \
-      compression makes things up or does not align are left out. Reads one JSON object a line with the strings "text" and \
-      "compressed"; writes the object with "words" (byte spans), "labels" and the four rates. Exit status 2 when the file cannot \
-      be read or, with --strict, a line cannot.
+      The data pipeline of LLMLingua-2 (arXiv 2403.12968): words of the text that its compression kept are labelled 1, pairs \
+      whose compression makes things up or does not align are left out. Reads one JSON object a line with the strings "text" \
+      and "compressed"; writes the object with "words" (byte spans), "labels" and the four rates. Exit status 2 when the file \
+      cannot be read or, with --strict, a line cannot.
       """)
 
   enum Alignment: String, ExpressibleByArgument, CaseIterable { case exact, window }
@@ -28,8 +28,8 @@ struct Annotate: ParsableCommand {
 
   @Option(
     help: """
-      paper: drop variation rates above their 95th percentile, then alignment gaps above their 90th; official: both at or above \
-      their 90th; none.
+      paper: drop variation rates above their 95th percentile, then alignment gaps above their 90th; official: both at or \
+      above their 90th; none.
       """)
   var filter = Filter.paper
 
@@ -70,8 +70,10 @@ struct Annotate: ParsableCommand {
 extension AnnotationFile.Report {
   var summary: String {
     let share = words == 0 ? 0 : (Double(labelled) / Double(words) * 1000).rounded() / 10
+    let leftOut =
+      (badLines == 0 ? "" : ", \(badLines) bad lines left out") + (empty == 0 ? "" : ", \(empty) without words")
     return """
-      pairs:      \(pairs)\(badLines == 0 ? "" : ", \(badLines) bad lines left out")\(empty == 0 ? "" : ", \(empty) without words")
+      pairs:      \(pairs)\(leftOut)
       dropped:    \(droppedForVariation) for their variation rate, \(droppedForGap) for their alignment gap
       kept:       \(kept), \(words) words, \(share) % of them labelled 1
       """

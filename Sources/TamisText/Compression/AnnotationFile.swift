@@ -32,8 +32,9 @@ public enum AnnotationFile {
   }
 
   /// In: an object a line with the strings "text" and "compressed". Out: the object and "words" [[start, end], ..], "labels"
-  /// [0, 1, ..], "variation_rate", "hitting_rate", "matching_rate", "alignment_gap", in the order of the input. What was annotated
-  /// waits in an unnamed file until the filter's percentiles are known: memory is one line and a few numbers per pair.
+  /// [0, 1, ..], "variation_rate", "hitting_rate", "matching_rate", "alignment_gap", in the order of the input. What was
+  /// annotated waits in an unnamed file until the filter's percentiles are known: memory is one line and a few numbers per
+  /// pair.
   /// - Parameter badLine: called for each line that is left out, numbered from 1.
   /// - Throws: `notFound`, `io`, `cancelled`; `format` for a bad line when strict.
   public static func annotate(

@@ -1,8 +1,8 @@
 /// Spending a budget of counted tokens on words, best first.
 ///
-/// Forced words come first and are kept even beyond the budget. The others follow by falling probability, ties by position (left
-/// first), while they fit. A word that does not fit ends the selection, unless more than one per cent of the budget would then stay
-/// unused: it is stepped over. NaN counts as minus infinity; words of weight 0 always fit.
+/// Forced words come first and are kept even beyond the budget. The others follow by falling probability, ties by position
+/// (left first), while they fit. A word that does not fit ends the selection, unless more than one per cent of the budget would
+/// then stay unused: it is stepped over. NaN counts as minus infinity; words of weight 0 always fit.
 enum BudgetSelection {
   /// Sets `kept` of the words in the ranges.
   static func keep(_ words: inout [CompressionWord], _ ranges: [Range<Int>], budget: Int) {

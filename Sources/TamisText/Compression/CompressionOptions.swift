@@ -1,6 +1,7 @@
 import TamisCore
 
-/// How words are chosen. `native` works on the bytes of the text; `compat` repeats llmlingua 0.2.2 (include/tamis/compression.h).
+/// How words are chosen. `native` works on the bytes of the text; `compat` repeats llmlingua 0.2.2
+/// (include/tamis/compression.h).
 public enum CompressionMode: Int32, Sendable {
   case native = 0
   case compat = 1
@@ -76,7 +77,8 @@ public struct CompressionOptions: Sendable {
       try require(!token.utf8.isEmpty, "options->force_tokens[\(i)] is \"\"; expected at least one character")
     }
     for (count, name) in [
-      (targetTokens, "target_token"), (targetContexts, "target_context"), (contextLevelTargetTokens, "context_level_target_token"),
+      (targetTokens, "target_token"), (targetContexts, "target_context"),
+      (contextLevelTargetTokens, "context_level_target_token"),
     ] {
       try require((count ?? 0) >= 0, "options->\(name) is \(count ?? 0); expected at least 0, or -1 for none")
     }

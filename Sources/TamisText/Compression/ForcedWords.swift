@@ -4,7 +4,8 @@ struct ForcedWords {
 
   init(_ text: UnsafeBufferPointer<UInt8>) { self.text = ScalarReader(bytes: text) }
 
-  /// Every occurrence of a token that stands for itself: at the borders of words, and not a piece of a longer run of letters and digits.
+  /// Every occurrence of a token that stands for itself: at the borders of words, and not a piece of a longer run of letters
+  /// and digits.
   func mark(tokens: [[UInt8]], _ words: inout [CompressionWord], _ range: Range<Int>) {
     var byFirst = [[Int]](repeating: [], count: 256)
     let cores = tokens.map(core).filter { !$0.isEmpty }

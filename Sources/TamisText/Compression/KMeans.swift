@@ -133,7 +133,9 @@ final class LloydRun {
 
   /// Until inertia falls by less than `tolerance` of itself, or no row changes its cluster. `each` is called once an iteration;
   /// false cancels. Labels, distances and inertia are those of the final centres.
-  func run(maxIterations: Int, tolerance: Double, on backend: any Backend, each: () throws(TamisError) -> Void) throws(TamisError) {
+  func run(
+    maxIterations: Int, tolerance: Double, on backend: any Backend, each: () throws(TamisError) -> Void
+  ) throws(TamisError) {
     while true {
       try each()
       let before = inertia

@@ -48,7 +48,8 @@ extension TextEncoder: KeepScorer {
   /// Softmax of the two labels, label 1.
   public func keepProbabilities(_ tokens: RaggedTokens, progress: Progress?) throws(TamisError) -> [Float] {
     guard config.labels.count == 2 else {
-      throw TamisError(.unsupported, "encoder has a head of \(config.labels.count) labels; expected 2, of which label 1 is \"keep\"")
+      throw TamisError(
+        .unsupported, "encoder has a head of \(config.labels.count) labels; expected 2, of which label 1 is \"keep\"")
     }
     let both = UnsafeMutablePointer<Float>.allocate(capacity: max(1, 2 * tokens.ids.count))
     defer { both.deallocate() }

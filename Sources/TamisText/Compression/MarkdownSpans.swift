@@ -69,7 +69,9 @@ enum MarkdownSpans {
   }
 
   /// Past the bracket that closes the one at `open`.
-  private static func balanced(_ text: UnsafeBufferPointer<UInt8>, _ open: Int, _ left: UInt8, _ right: UInt8, limit: Int) -> Int? {
+  private static func balanced(
+    _ text: UnsafeBufferPointer<UInt8>, _ open: Int, _ left: UInt8, _ right: UInt8, limit: Int
+  ) -> Int? {
     var depth = 0
     var i = open
     let end = min(text.count, open + limit)

@@ -38,7 +38,8 @@ struct NativeCompression {
     let started = monotonicSeconds()
     let scores = needsScores(texts.count)
     var queue = ChunkQueue(
-      scorer: scorer, template: tokenizer.template, chunkTokens: chunkTokens, batchChunks: batchChunks, rule: options.tokenToWord)
+      scorer: scorer, template: tokenizer.template, chunkTokens: chunkTokens, batchChunks: batchChunks,
+      rule: options.tokenToWord)
     let total = Double(max(1, texts.reduce(0) { $0 + $1.count }))
     let report: (Double) -> Bool = { bytes in progress?(min(1, bytes / total)) ?? true }
     for text in texts {
@@ -106,7 +107,8 @@ struct NativeCompression {
     protected.append(regions?.kept ?? [])
   }
 
-  /// Adds the counted tokens of a window to its words. A token belongs to the word its last byte lies in; white space to the word after it.
+  /// Adds the counted tokens of a window to its words. A token belongs to the word its last byte lies in; white space to the
+  /// word after it.
   private static func count(
     _ slice: UnsafeBufferPointer<UInt8>, _ base: Int, _ counter: (any PieceTokenizer)?, _ words: inout [CompressionWord],
     _ wordOf: [Int32]

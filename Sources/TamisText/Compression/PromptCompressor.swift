@@ -5,8 +5,8 @@ public import TamisDevice
 import Glibc
 #endif
 
-/// Shorter prompts: an encoder, its tokenizer and a tokenizer to count with (LLMLingua-2, arXiv 2403.12968; include/tamis/compression.h).
-/// Any number of threads may use one.
+/// Shorter prompts: an encoder, its tokenizer and a tokenizer to count with (LLMLingua-2, arXiv 2403.12968;
+/// include/tamis/compression.h). Any number of threads may use one.
 public final class PromptCompressor: @unchecked Sendable {
   private let scorer: any KeepScorer
   private let tokenizer: any PieceTokenizer
@@ -34,7 +34,8 @@ public final class PromptCompressor: @unchecked Sendable {
     try Self.check(maxForceTokens: maxForceTokens)
     try require(
       tokenizer.pieceCount <= scorer.vocabularySize,
-      "tokenizer has ids up to \(tokenizer.pieceCount - 1); expected at most \(scorer.vocabularySize - 1), the encoder's last row")
+      "tokenizer has ids up to \(tokenizer.pieceCount - 1); expected at most \(scorer.vocabularySize - 1), the encoder's last "
+        + "row")
     let template = tokenizer.template
     try require(
       !template.prefix.isEmpty && !template.suffix.isEmpty,
@@ -74,11 +75,12 @@ public final class PromptCompressor: @unchecked Sendable {
     switch options.mode {
     case .native:
       var run = NativeCompression(
-        scorer: scorer, tokenizer: tokenizer, counter: counter, options: options, chunkTokens: chunkTokens, batchChunks: batchChunks)
+        scorer: scorer, tokenizer: tokenizer, counter: counter, options: options, chunkTokens: chunkTokens,
+        batchChunks: batchChunks)
       return try run.run(texts, progress: progress)
     case .compat:
       var run = LLMLingua2(
-        scorer: scorer, tokenizer: try placeholderTokenizer(), counter: counter ?? tokenizer, family: tokenizer.family, options: options,
+        scorer: scorer, tokenizer: try placeholderTokenizer(), counter: counter ?? tokenizer, options: options,
         batchChunks: batchChunks)
       return try run.run(texts.map { Array($0) }, progress: progress)
     }

@@ -25,4 +25,9 @@ enum Quantile {
     let sorted = values.sorted()
     return single ? Double(linear(sorted.map { Float($0) }, Double(q) / 100)) : linear(sorted, Double(q) / 100)
   }
+
+  /// The same with int(q), as Python truncates; nil also for a q that is not finite.
+  static func percentile(_ values: [Double], _ q: Double, single: Bool) -> Double? {
+    q.isFinite ? percentile(values, Int(max(-1, min(101, q)).rounded(.towardZero)), single: single) : nil
+  }
 }

@@ -51,8 +51,8 @@ public final class SpecPC {
     let isStep = queries == 1 && keys >= tokens
     try require(
       isStep || queries == options.window && keys == tokens,
-      "rows is [\(rows.shape[0]), \(queries), \(keys)]; expected [heads, \(options.window), \(tokens)], or one query over at least"
-        + " \(tokens) keys")
+      "rows is [\(rows.shape[0]), \(queries), \(keys)]; expected [heads, \(options.window), \(tokens)], or one query over at "
+        + "least \(tokens) keys")
     if layer < options.startingLayer { return }
     let table = Kernels.active
     let row = UnsafeMutablePointer<Float>.allocate(capacity: tokens)

@@ -26,8 +26,8 @@ public enum TextUnits {
   }
 
   /// Sentences end at white space after . ? or !, unless that closes an abbreviation, and after an ideographic full stop with
-  /// its closing quotes. The rule of Selective Context's code (arXiv 2310.06201), which knows neither ! nor ideographs and takes
-  /// "3.5." for an abbreviation.
+  /// its closing quotes. The rule of Selective Context's code (arXiv 2310.06201), which knows neither ! nor ideographs and
+  /// takes "3.5." for an abbreviation.
   static func sentences(_ text: TextBytes) -> [TextSpan] {
     let reader = ScalarReader(bytes: text)
     var spans: [TextSpan] = []

@@ -56,8 +56,8 @@ enum WebAddresses {
     return start..<end
   }
 
-  /// White space, quotes, angle brackets and anything beyond ASCII that is no letter end an address; trailing punctuation and a bracket
-  /// that was not opened inside are not a part of it.
+  /// White space, quotes, angle brackets and anything beyond ASCII that is no letter end an address; trailing punctuation and a
+  /// bracket that was not opened inside are not a part of it.
   private static func addressEnd(_ text: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
     var end = start
     var open = 0
@@ -76,13 +76,14 @@ enum WebAddresses {
   private static func isLetter(_ c: UInt8) -> Bool { (c | 0x20) >= 0x61 && (c | 0x20) <= 0x7a }
   private static func isDigitOrLetter(_ c: UInt8) -> Bool { isLetter(c) || (0x30...0x39).contains(c) }
   private static func isSchemeByte(_ c: UInt8) -> Bool { isDigitOrLetter(c) || c == 0x2b || c == 0x2d || c == 0x2e }
-  private static func isMailByte(_ c: UInt8) -> Bool { isDigitOrLetter(c) || c == 0x2b || c == 0x2d || c == 0x2e || c == 0x5f || c == 0x25 }
+  private static func isMailByte(_ c: UInt8) -> Bool { isSchemeByte(c) || c == 0x5f || c == 0x25 }
   private static func isOpening(_ c: UInt8) -> Bool { c == 0x28 || c == 0x5b || c == 0x2c || c == 0x3b || c == 0x3d }
   /// RFC 3986's characters.
   private static func isAddressByte(_ c: UInt8) -> Bool {
     if isDigitOrLetter(c) { return true }
     switch c {
-    case 0x21, 0x23...0x2f, 0x3a, 0x3b, 0x3d, 0x3f, 0x40, 0x5b, 0x5d, 0x5f, 0x7e: return true  // ! # $ % & ' ( ) * + , - . / : ; = ? @ [ ] _ ~
+    // ! # $ % & ' ( ) * + , - . / : ; = ? @ [ ] _ ~
+    case 0x21, 0x23...0x2f, 0x3a, 0x3b, 0x3d, 0x3f, 0x40, 0x5b, 0x5d, 0x5f, 0x7e: return true
     default: return false
     }
   }

@@ -4,9 +4,9 @@ public enum WordAlignment: Int32, Sendable {
   case window = 1
 
   /// LLMLingua-2's fuzzy alignment (arXiv 2403.12968, Algorithm 1; `label_word.py` of the official code): each word of the
-  /// compression looks for an equal, unlabelled word of the text from the last match outwards, forwards first, less than `window`
-  /// words away, labels it and goes on from there, but never by more than window / 2 at once. Words without a partner are passed
-  /// over.
+  /// compression looks for an equal, unlabelled word of the text from the last match outwards, forwards first, less than
+  /// `window` words away, labels it and goes on from there, but never by more than window / 2 at once. Words without a partner
+  /// are passed over.
   static func window(_ original: [Int32], _ compressed: [Int32], window: Int) -> [Bool] {
     var labels = [Bool](repeating: false, count: original.count)
     let half = window / 2
@@ -35,9 +35,9 @@ public enum WordAlignment: Int32, Sendable {
   /// Pairs of equal words that `exact` weighs at most: 128 MB of them.
   static let largestSearch = 1 << 23
 
-  /// The embedding of the compression in the text, in order, of least cost: g words skipped between two kept ones cost four times
-  /// the bit length of g, a second one inside another line costs 8, a word whose bytes differ 1; ties go to the later word. nil
-  /// when there is none, or when the search would weigh more than `limit` pairs of equal words.
+  /// The embedding of the compression in the text, in order, of least cost: g words skipped between two kept ones cost four
+  /// times the bit length of g, a second one inside another line costs 8, a word whose bytes differ 1; ties go to the later
+  /// word. nil when there is none, or when the search would weigh more than `limit` pairs of equal words.
   /// - Parameters:
   ///   - lines: number of the line of each word of the text.
   ///   - isSame: whether word j of the text and word i of the compression have the same bytes.

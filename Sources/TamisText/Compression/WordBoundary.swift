@@ -1,8 +1,9 @@
-/// Whether a word may end inside a text, by the characters on both sides. Decided by the text alone, so it is the same for every tokenizer.
+/// Whether a word may end inside a text, by the characters on both sides. Decided by the text alone, so it is the same for
+/// every tokenizer.
 ///
-/// Letters and digits grow together; so do what stands between two of them in 3.5, 1,000, 10:30, 1/2, don't, U.S, AT&T, well-known and
-/// snake_case, a currency sign or sign and its number, a number and its per cent, runs of one punctuation character, and anything with
-/// the marks and joiners that follow it.
+/// Letters and digits grow together; so do what stands between two of them in 3.5, 1,000, 10:30, 1/2, don't, U.S, AT&T,
+/// well-known and snake_case, a currency sign or sign and its number, a number and its per cent, runs of one punctuation
+/// character, and anything with the marks and joiners that follow it.
 struct WordBoundary {
   let text: ScalarReader
 
@@ -51,7 +52,8 @@ struct WordBoundary {
     }
   }
 
-  /// Flags are pairs of regional indicators: odd ones join the next. Words end between pairs, so no more than the word is looked at.
+  /// Flags are pairs of regional indicators: odd ones join the next. Words end between pairs, so no more than the word is
+  /// looked at.
   private func endsInsidePair(_ i: Int, from start: Int) -> Bool {
     var count = 0
     var at = i

@@ -1,5 +1,5 @@
-/// Groups the encoder's tokens to words of the text (native mode). Every byte that is no white space belongs to a word: what no token
-/// covers (characters a tokenizer removes) is a part of the word before it, or of the first.
+/// Groups the encoder's tokens to words of the text (native mode). Every byte that is no white space belongs to a word: what no
+/// token covers (characters a tokenizer removes) is a part of the word before it, or of the first.
 struct WordBuilder {
   let text: ScalarReader
   private let boundary: WordBoundary
