@@ -685,7 +685,8 @@ class Compression {
   std::unique_ptr<tamis_compression, Destroy> handle_;
 };
 
-/// Shorter prompts: an encoder, its tokenizer and a tokenizer to count with. It keeps them alive; any number of threads may use one.
+/// Shorter prompts: an encoder, its tokenizer and a tokenizer to count with. It keeps them alive; any number of threads may use
+/// one.
 class Compressor {
  public:
   /// The compressor that comes with the library.
@@ -731,7 +732,8 @@ class Compressor {
       options.progress_user = &call;
     }
     tamis_compression *handle = nullptr;
-    call.check(tamis_compress(get(), starts.data(), lengths.data(), static_cast<std::int64_t>(starts.size()), &options, &handle));
+    const auto n = static_cast<std::int64_t>(starts.size());
+    call.check(tamis_compress(get(), starts.data(), lengths.data(), n, &options, &handle));
     return Compression(handle);
   }
   Compression compress(std::string_view text, tamis_compress_options options = defaults<tamis_compress_options>(),

@@ -300,7 +300,7 @@ void tokenizers() {
   EXPECT(tokenizer.piece(ids[0]) == "[CLS]" && tokenizer.id("[CLS]") == ids[0] && tokenizer.is_special(ids[0]));
   EXPECT(tokenizer.piece(ids[1]) == "sarah" && !tokenizer.is_special(ids[1]));
   const tamis_encoded first = encoding[0];
-  EXPECT(kText.substr(static_cast<std::size_t>(first.starts[1]), static_cast<std::size_t>(first.ends[1] - first.starts[1])) == "Sarah");
+  EXPECT(first.starts[1] == 0 && first.ends[1] == 5 && first.starts[0] == 0 && first.ends[0] == 0);
   // a text longer than the first try of a (buffer, capacity, needed) call
   const std::string lower = tokenizer.decode(tokenizer.encode(std::string(kText) + std::string(kText)).ids());
   EXPECT(lower.size() > 255 && lower.find("sarah : well") == 0);
@@ -355,9 +355,10 @@ void encoders() {
     worst = std::max(worst, std::abs(vectors[info.hidden + j] - sum / 3));
   }
   EXPECT(worst < 1e-5);
-  EXPECT(status_of([&] { encoder.states(batch, tamis::Tensor(states.data(), {n - 1, info.hidden})); }) == TAMIS_ERR_INVALID_ARGUMENT);
-  EXPECT(status_of([&] { encoder.classify(batch, tamis::Tensor(p.data(), {n, 2}), TAMIS_CLASS_LOGITS, [](double) { return false; }); }) ==
-         TAMIS_ERR_CANCELLED);
+  const tamis::Tensor few(states.data(), {n - 1, info.hidden}), out(p.data(), {n, 2});
+  EXPECT(status_of([&] { encoder.states(batch, few); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  const auto stop = [](double) { return false; };
+  EXPECT(status_of([&] { encoder.classify(batch, out, TAMIS_CLASS_LOGITS, stop); }) == TAMIS_ERR_CANCELLED);
   EXPECT(status_of([] { tamis::Encoder(tamis::Context(), "/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
 }
 

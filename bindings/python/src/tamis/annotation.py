@@ -35,9 +35,10 @@ _FILTERS = {None: _ffi.TAMIS_FILTER_NONE, "paper": _ffi.TAMIS_FILTER_PAPER, "off
 class Annotation:
     """Word labels of a text.
 
-    words: int64 [n, 2] byte spans; labels: bool [n], kept by the compression; alignment: "exact" or "window", the one that was used;
-    compressed_words: words of the compression; variation_rate: share of them that the text does not have; hitting_rate: those it
-    has per word of the text; matching_rate: share of the text's words that are labelled; alignment_gap: hitting less matching rate.
+    words: int64 [n, 2] byte spans; labels: bool [n], kept by the compression; alignment: "exact" or "window", the one that was
+    used; compressed_words: words of the compression; variation_rate: share of them that the text does not have; hitting_rate:
+    those it has per word of the text; matching_rate: share of the text's words that are labelled; alignment_gap: hitting less
+    matching rate.
     """
 
     words: np.ndarray
