@@ -287,7 +287,7 @@ void weights() {
 }
 
 constexpr std::string_view kText =
-    "Sarah: Well, you know, I believe the council will, um, approve a budget of $5.2 million on Monday.\nJohn: Really? I am not so "
+    "The chair said: well, you know, I believe the council will, um, approve a budget of $5.2 million on Monday.\nJohn: Really? I am not so "
     "sure that they will, caf\xc3\xa9 or not.";
 
 void tokenizers() {
@@ -298,12 +298,12 @@ void tokenizers() {
   const auto ids = encoding.ids();
   EXPECT(encoding.count() == 1 && static_cast<std::int64_t>(ids.size()) == tokenizer.count(kText));
   EXPECT(tokenizer.piece(ids[0]) == "[CLS]" && tokenizer.id("[CLS]") == ids[0] && tokenizer.is_special(ids[0]));
-  EXPECT(tokenizer.piece(ids[1]) == "sarah" && !tokenizer.is_special(ids[1]));
+  EXPECT(tokenizer.piece(ids[1]) == "the" && !tokenizer.is_special(ids[1]));
   const tamis_encoded first = encoding[0];
-  EXPECT(first.starts[1] == 0 && first.ends[1] == 5 && first.starts[0] == 0 && first.ends[0] == 0);
+  EXPECT(first.starts[1] == 0 && first.ends[1] == 3 && first.starts[0] == 0 && first.ends[0] == 0);
   // a text longer than the first try of a (buffer, capacity, needed) call
   const std::string lower = tokenizer.decode(tokenizer.encode(std::string(kText) + std::string(kText)).ids());
-  EXPECT(lower.size() > 255 && lower.find("sarah : well") == 0);
+  EXPECT(lower.size() > 255 && lower.find("the chair said : well") == 0);
   tamis::Decoder decoder(tokenizer);
   std::string streamed;
   for (const std::int32_t id : ids) streamed += decoder.push(id);
@@ -410,7 +410,9 @@ void compression() {
   const std::string_view texts[] = {kText, "", "one more"};
   double last = 0;
   const tamis::Compression three = opened.compress(texts, options, [&](double done) { return last = done, true; });
-  EXPECT(three.report().contexts == 3 && last > 0.9 && three.text(1).empty() && three.text(0) == half.text());
+  EXPECT(three.report().contexts == 3 && last > 0.9 && three.text(1).empty() && three.text(2).size() < texts[2].size());
+  const auto first = three.context(0);
+  EXPECT(first.origin_tokens == report.origin_tokens && first.compressed_tokens <= (report.origin_tokens + 1) / 2);
   tamis::Compressor shipped{tamis::Context()};
   EXPECT(shipped.compress(kText, options).text() == half.text());
 
