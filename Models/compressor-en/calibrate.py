@@ -22,11 +22,6 @@ def logits(model, tokenizer, rows, tokens=4096):
     return out
 
 
-def probability(z, word, count, scale, shift):
-    p = torch.sigmoid(z * scale + shift)
-    return torch.zeros(count).index_add(0, word, p) / torch.zeros(count).index_add(0, word, torch.ones_like(p)).clamp_min(1)
-
-
 def joined(parts):
     z, label = torch.cat([p[1] for p in parts]), torch.cat([p[3] for p in parts])
     word, base = [], 0
@@ -44,7 +39,7 @@ def fit(parts):
 
     def closure():
         optimiser.zero_grad()
-        p = probability(z, word, len(label), x[0], x[1]).clamp(1e-6, 1 - 1e-6)
+        p = data.word_probability(z * x[0] + x[1], word, len(label)).clamp(1e-6, 1 - 1e-6)
         loss = torch.nn.functional.binary_cross_entropy(p, label)
         loss.backward()
         return loss
@@ -56,7 +51,7 @@ def fit(parts):
 def error(parts, scale, shift, bins=10):
     """Expected calibration error."""
     z, word, label = joined(parts)
-    p = probability(z, word, len(label), scale, shift)
+    p = data.word_probability(z * scale + shift, word, len(label))
     at = (p * bins).long().clamp_max(bins - 1)
     gap = torch.zeros(bins).index_add(0, at, p - label)
     return float(gap.abs().sum() / len(label))

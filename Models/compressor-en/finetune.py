@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import data
 import evaluate
 import turns
-from model import Compressor
+from model import Compressor, adamw
 
 
 def loss_of(logit, word, label, gamma):
@@ -26,14 +26,6 @@ def loss_of(logit, word, label, gamma):
         p = torch.sigmoid(z)
         each = each * (y - p).abs() ** gamma
     return (each * weight).sum() / weight.sum()
-
-
-def groups_of(model, rate, decay):
-    """Weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    rest = [p for p in model.parameters() if p.dim() <= 1]
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}],
-                             lr=rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
 def softened(rows, probability, share=0.4):
@@ -53,7 +45,7 @@ def run(config, tokenizer, rows, held, start, folder, minutes, rate=6e-4, tokens
     if start is not None:
         model.load_state_dict(start)
     model.to(device).train()
-    optimiser = groups_of(model, rate, decay)
+    optimiser = adamw(model, rate, decay)
     average = {k: v.clone() for k, v in model.state_dict().items()}
     path, used, step, epoch = os.path.join(folder, name + ".pt"), 0.0, 0, 0
     if os.path.exists(path):

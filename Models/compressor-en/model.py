@@ -153,6 +153,14 @@ class ReplacedTokens(nn.Module):
         return generator_loss + weight * loss, generator_loss.detach(), loss.detach()
 
 
+def adamw(model, rate, decay):
+    """AdamW with weight decay on matrices only."""
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    rest = [p for p in model.parameters() if p.dim() <= 1]
+    return torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}],
+                             lr=rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+
 def quantise_rows(w):
     """Symmetric int8 per row. -> (int8 [rows, n], float32 scale [rows]); value = int8 * scale."""
     scale = w.abs().amax(1).clamp_min(1e-12) / 127

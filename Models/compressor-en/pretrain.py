@@ -10,7 +10,7 @@ import torch
 
 import data
 import start
-from model import Compressor, ReplacedTokens
+from model import Compressor, ReplacedTokens, adamw
 
 
 def vectors(stream, vocab_size, width, contexts=2048):
@@ -59,10 +59,7 @@ def run(config, rows, init, folder, minutes, tokens=4096, rate=1.5e-3, weight=50
     start.wire(net.electra, config)
     start.wire(pair.generator, config.generator())
     pair.to(device).train()
-    decay = [p for p in pair.parameters() if p.dim() > 1]
-    plain = [p for p in pair.parameters() if p.dim() <= 1]
-    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
-                                  lr=rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    optimiser = adamw(pair, rate, 0.01)
     path, used, step, epoch = os.path.join(folder, "pretrain.pt"), 0.0, 0, 0
     if os.path.exists(path):
         saved = torch.load(path, map_location=device)
@@ -74,14 +71,18 @@ def run(config, rows, init, folder, minutes, tokens=4096, rate=1.5e-3, weight=50
     at = torch.arange(rows.shape[1]).repeat(batch, 1)
     began, total, last = time.time() - used, minutes * 60, time.time()
     log = [0.0, 0.0, 0]
+
+    def save():
+        torch.save({"pair": pair.state_dict(), "optimiser": optimiser.state_dict(), "used": time.time() - began, "step": step,
+                    "epoch": epoch}, path)
+
     while True:
         for pick in torch.randperm(len(rows), generator=generator).split(batch):
             elapsed = time.time() - began
             if len(pick) < batch:
                 break
             if elapsed > total or os.path.exists(os.path.join(folder, "stop")):
-                torch.save({"pair": pair.state_dict(), "optimiser": optimiser.state_dict(), "used": elapsed, "step": step,
-                            "epoch": epoch}, path)
+                save()
                 return {k: v.cpu() for k, v in net.state_dict().items()}
             for g in optimiser.param_groups:
                 g["lr"] = rate * min(1.0, (step + 1) / 300) * max(0.1, 1 - elapsed / total)
@@ -105,6 +106,5 @@ def run(config, rows, init, folder, minutes, tokens=4096, rate=1.5e-3, weight=50
                 log = [0.0, 0.0, 0]
             if time.time() - last > 240:
                 last = time.time()
-                torch.save({"pair": pair.state_dict(), "optimiser": optimiser.state_dict(), "used": elapsed, "step": step,
-                            "epoch": epoch}, path)
+                save()
         epoch += 1

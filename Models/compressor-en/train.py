@@ -124,9 +124,8 @@ def main():
     second = tune("second", finetune.softened(train, said[0], 0.4), encoder, args.finetune_minutes, dropout=args.dropout, seed=2)
     said.append(beliefs(config, second, tokenizer, train))
     both = [(p + q) / 2 for p, q in zip(*said)]
-    polished = tune("polished", finetune.softened(train, both, 0.45), first, args.polish_minutes, 0.35 * args.finetune_rate,
-                    dropout=0.15, mask_rate=0.08, disturb=0.1, seed=5)
-    state = polished
+    state = tune("polished", finetune.softened(train, both, 0.45), first, args.polish_minutes, 0.35 * args.finetune_rate,
+                 dropout=0.15, mask_rate=0.08, disturb=0.1, seed=5)
     model = Compressor(config)
     model.load_state_dict(state)
     parts = calibrate.logits(model, tokenizer, held)

@@ -6,26 +6,7 @@ import Tamis
 func write(
   _ text: String, to buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
 ) throws(TamisError) {
-  let needed = try allow(needed, "needed")
-  try require(capacity >= 0, "capacity is \(UInt(bitPattern: capacity)); expected at most \(Int.max)")
-  try require(buffer != nil || capacity == 0, "buffer is NULL; expected an address for a capacity of \(capacity)")
-  let bytes = text.utf8
-  needed?.pointee = bytes.count
-  if let buffer, capacity > 0 {
-    var end = 0
-    for character in text.unicodeScalars {
-      let width = character.utf8.count
-      if end + width >= capacity { break }
-      for byte in character.utf8 {
-        buffer[end] = CChar(bitPattern: byte)
-        end += 1
-      }
-    }
-    buffer[end] = 0
-  }
-  guard bytes.count < capacity else {
-    throw TamisError(.bufferTooSmall, "capacity is \(capacity); expected at least \(bytes.count + 1)")
-  }
+  try write(bytes: Array(text.utf8), to: buffer, capacity, needed)
 }
 
 /// The same for bytes that need not be text: a short buffer holds the longest prefix of whole characters of what is UTF-8.

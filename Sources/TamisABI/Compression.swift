@@ -65,7 +65,8 @@ extension CompressionOptions {
     targetTokens = try wish(raw.target_token, "options->target_token")
     if raw.threshold != -1 { threshold = raw.threshold }
     scope = try choice(raw.scope, "options->scope", ThresholdScope.self, "TAMIS_SCOPE_CHUNK to TAMIS_SCOPE_PROMPT")
-    tokenToWord = try choice(raw.token_to_word, "options->token_to_word", WordProbability.self, "TAMIS_WORD_MEAN or TAMIS_WORD_FIRST")
+    tokenToWord = try choice(
+      raw.token_to_word, "options->token_to_word", WordProbability.self, "TAMIS_WORD_MEAN or TAMIS_WORD_FIRST")
     forceReserveDigit = try flag(raw.force_reserve_digit, "options->force_reserve_digit")
     dropConsecutive = try flag(raw.drop_consecutive, "options->drop_consecutive")
     useTokenLevelFilter = try flag(raw.use_token_level_filter, "options->use_token_level_filter")

@@ -18,39 +18,35 @@ final class CompressionBuffers {
     var kept: Bool
     var originTokens, compressedTokens: Int
     var score: Double
-    var text, wordText: FixedBytes
-    var spans: UnsafeMutableBufferPointer<tamis_span>
-    var words: UnsafeMutableBufferPointer<tamis_word>
+    /// Each with a NUL behind it.
+    var text, wordText: FixedArray<CChar>
+    var spans: FixedArray<tamis_span>
+    var words: FixedArray<tamis_word>
   }
 
   private(set) var contexts: [Context] = []
-  private(set) var joined: FixedBytes
+  private(set) var joined: FixedArray<CChar>
   let report: tamis_compression_report
 
   init(_ result: Compression) {
     report = tamis_compression_report(
       struct_size: tamis_compression_report.currentSize,
-      contexts: Int32(clamping: result.contexts.reduce(0) { $0 + ($1.kept ? 1 : 0) }), origin_tokens: Int64(result.originTokens),
+      contexts: Int32(clamping: result.contexts.count { $0.kept }), origin_tokens: Int64(result.originTokens),
       compressed_tokens: Int64(result.compressedTokens), words: Int64(result.wordCount), words_kept: Int64(result.keptWords),
       encoder_tokens: Int64(result.encoderTokens), chunks: Int64(result.chunks), encoder_seconds: result.encoderSeconds,
       seconds: result.seconds)
-    joined = FixedBytes(result.text)
+    joined = FixedArray(text: result.text)
     contexts = result.contexts.map { context in
-      let spans = UnsafeMutableBufferPointer<tamis_span>.allocate(capacity: context.spans.count)
-      for (i, span) in context.spans.enumerated() {
-        spans.initializeElement(at: i, to: tamis_span(start: Int64(span.lowerBound), end: Int64(span.upperBound)))
-      }
-      let words = UnsafeMutableBufferPointer<tamis_word>.allocate(capacity: context.words.count)
-      for (i, word) in context.words.enumerated() {
-        words.initializeElement(
-          at: i,
-          to: tamis_word(
-            start: word.start, end: word.end, probability: word.probability, tokens: word.tokens, flags: word.flags.rawValue,
-            pieces: word.pieces))
+      let spans = context.spans.map { tamis_span(start: Int64($0.lowerBound), end: Int64($0.upperBound)) }
+      let words = context.words.map { word in
+        tamis_word(
+          start: word.start, end: word.end, probability: word.probability, tokens: word.tokens, flags: word.flags.rawValue,
+          pieces: word.pieces)
       }
       return Context(
-        kept: context.kept, originTokens: context.originTokens, compressedTokens: context.compressedTokens, score: context.score,
-        text: FixedBytes(context.text), wordText: FixedBytes(context.wordText), spans: spans, words: words)
+        kept: context.kept, originTokens: context.originTokens, compressedTokens: context.compressedTokens,
+        score: context.score, text: FixedArray(text: context.text), wordText: FixedArray(text: context.wordText),
+        spans: FixedArray(spans), words: FixedArray(words))
     }
   }
 
@@ -70,19 +66,28 @@ final class CompressionBuffers {
   }
 }
 
-/// Bytes with a NUL behind them.
-struct FixedBytes {
-  let start: UnsafeMutablePointer<CChar>
+/// Elements at an address that stays until `deallocate`.
+struct FixedArray<Element> {
+  let start: UnsafeMutablePointer<Element>
   let count: Int
 
-  init(_ bytes: [UInt8]) {
-    start = .allocate(capacity: bytes.count + 1)
-    count = bytes.count
-    for (i, byte) in bytes.enumerated() { start[i] = CChar(bitPattern: byte) }
-    start[bytes.count] = 0
+  init(_ elements: [Element]) {
+    start = .allocate(capacity: elements.count)
+    count = elements.count
+    elements.withUnsafeBufferPointer { if let first = $0.baseAddress { start.initialize(from: first, count: count) } }
   }
 
   func deallocate() { start.deallocate() }
+}
+
+extension FixedArray<CChar> {
+  /// A NUL stands behind the text and is not counted.
+  init(text: [UInt8]) {
+    start = .allocate(capacity: text.count + 1)
+    count = text.count
+    for (i, byte) in text.enumerated() { start[i] = CChar(bitPattern: byte) }
+    start[count] = 0
+  }
 }
 
 @inline(__always)
@@ -118,50 +123,43 @@ private func compression(_ pointer: OpaquePointer?) throws(TamisError) -> Compre
 }
 
 @c @implementation public func tamis_compression_text(
-  _ handle: OpaquePointer!, _ i: Int64, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>!, _ length: UnsafeMutablePointer<Int>!
+  _ handle: OpaquePointer!, _ i: Int64, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>!,
+  _ length: UnsafeMutablePointer<Int>!
 ) -> tamis_status {
   status { () throws(TamisError) in
     let result = try compression(handle)
-    let bytes = i == -1 ? result.joined : try result.context(i).text
-    try give(bytes, text, length)
+    try give(i == -1 ? result.joined : try result.context(i).text, text, "text", length, "length")
   }
 }
 
 @c @implementation public func tamis_compression_word_text(
-  _ handle: OpaquePointer!, _ i: Int64, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>!, _ length: UnsafeMutablePointer<Int>!
+  _ handle: OpaquePointer!, _ i: Int64, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>!,
+  _ length: UnsafeMutablePointer<Int>!
 ) -> tamis_status {
-  status { () throws(TamisError) in try give(try compression(handle).context(i).wordText, text, length) }
-}
-
-private func give(
-  _ bytes: FixedBytes, _ text: UnsafeMutablePointer<UnsafePointer<CChar>?>?, _ length: UnsafeMutablePointer<Int>?
-) throws(TamisError) {
-  let text = try need(text, "text")
-  let length = try need(length, "length")
-  text.pointee = UnsafePointer(bytes.start)
-  length.pointee = bytes.count
+  status { () throws(TamisError) in try give(try compression(handle).context(i).wordText, text, "text", length, "length") }
 }
 
 @c @implementation public func tamis_compression_spans(
-  _ handle: OpaquePointer!, _ i: Int64, _ spans: UnsafeMutablePointer<UnsafePointer<tamis_span>?>!, _ n: UnsafeMutablePointer<Int64>!
+  _ handle: OpaquePointer!, _ i: Int64, _ spans: UnsafeMutablePointer<UnsafePointer<tamis_span>?>!,
+  _ n: UnsafeMutablePointer<Int64>!
 ) -> tamis_status {
-  status { () throws(TamisError) in
-    let context = try compression(handle).context(i)
-    let spans = try need(spans, "spans")
-    let n = try need(n, "n")
-    spans.pointee = UnsafePointer(context.spans.baseAddress)
-    n.pointee = Int64(context.spans.count)
-  }
+  status { () throws(TamisError) in try give(try compression(handle).context(i).spans, spans, "spans", n, "n") }
 }
 
 @c @implementation public func tamis_compression_words(
-  _ handle: OpaquePointer!, _ i: Int64, _ words: UnsafeMutablePointer<UnsafePointer<tamis_word>?>!, _ n: UnsafeMutablePointer<Int64>!
+  _ handle: OpaquePointer!, _ i: Int64, _ words: UnsafeMutablePointer<UnsafePointer<tamis_word>?>!,
+  _ n: UnsafeMutablePointer<Int64>!
 ) -> tamis_status {
-  status { () throws(TamisError) in
-    let context = try compression(handle).context(i)
-    let words = try need(words, "words")
-    let n = try need(n, "n")
-    words.pointee = UnsafePointer(context.words.baseAddress)
-    n.pointee = Int64(context.words.count)
-  }
+  status { () throws(TamisError) in try give(try compression(handle).context(i).words, words, "words", n, "n") }
+}
+
+/// The address of an array that the result keeps, and its length.
+private func give<Element, Count: FixedWidthInteger>(
+  _ array: FixedArray<Element>, _ pointer: UnsafeMutablePointer<UnsafePointer<Element>?>?, _ name: StaticString,
+  _ count: UnsafeMutablePointer<Count>?, _ countName: StaticString
+) throws(TamisError) {
+  let pointer = try need(pointer, name)
+  let count = try need(count, countName)
+  pointer.pointee = UnsafePointer(array.start)
+  count.pointee = Count(array.count)
 }

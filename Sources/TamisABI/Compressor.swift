@@ -28,7 +28,7 @@ private struct CompressorSettings {
     batchChunks = try count(options.batch_chunks, "options->batch_chunks", from: 1)
     maxForceTokens = try count(options.max_force_token, "options->max_force_token")
     placeholders = try flag(options.placeholders, "options->placeholders")
-    try require(maxForceTokens <= 10000, "options->max_force_token is \(maxForceTokens); expected 0 to 10000")
+    try require(options.reserved == 0, "options->reserved is \(options.reserved); expected 0")
   }
 }
 

@@ -2,16 +2,21 @@
 import CTamis
 import Tamis
 
-/// A text argument: `length` bytes that may be anything; NULL only when there are none.
+/// Bytes that a caller counts, a text or anything else; NULL only where there are none.
+func bytes(
+  _ pointer: UnsafeRawPointer?, _ count: Int, _ name: StaticString, limit: Int = countLimit
+) throws(TamisError) -> UnsafeBufferPointer<UInt8> {
+  try require(count >= 0 && count <= limit, "\(name) has \(UInt(bitPattern: count)) bytes; expected at most \(limit)")
+  return try array(pointer?.assumingMemoryBound(to: UInt8.self), count, name)
+}
+
+/// A text whose length is an argument of its own.
 func text(_ pointer: UnsafePointer<CChar>?, _ length: Int, _ name: StaticString, _ lengthName: StaticString) throws(TamisError)
   -> UnsafeBufferPointer<UInt8>
 {
   try require(
     length >= 0 && length <= countLimit, "\(lengthName) is \(UInt(bitPattern: length)); expected at most \(countLimit)")
-  if length == 0 { return UnsafeBufferPointer(start: nil, count: 0) }
-  let pointer = try need(pointer, name)
-  try requireExtent(pointer, length, name)
-  return UnsafeBufferPointer(start: UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt8.self), count: length)
+  return try bytes(UnsafeRawPointer(pointer), length, name)
 }
 
 /// An array argument; NULL only when it is empty.

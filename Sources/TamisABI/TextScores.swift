@@ -25,7 +25,7 @@ import Tamis
     let indices = try array(indices, try TamisABI.count(n, "n"), "indices")
     let count = try need(count, "count")
     try indices.requireSelection("indices", of: units.count)
-    let kept = try units.withUnsafe { units throws(TamisError) in
+    let kept = try units.withUnsafeBufferPointer { (units) throws(TamisError) in
       try units.requireAscending("units", apart: false)
       return KeptText.spans(units, indices)
     }
@@ -40,7 +40,7 @@ import Tamis
   status { () throws(TamisError) in
     let text = try text(bytes, length, "text", "length")
     let kept = try spans(kept, try TamisABI.count(n, "n"), "spans")
-    let joined = try kept.withUnsafe { kept throws(TamisError) in
+    let joined = try kept.withUnsafeBufferPointer { (kept) throws(TamisError) in
       try kept.requireAscending("spans", within: text.count, apart: true)
       return KeptText.joined(text, kept)
     }
@@ -73,8 +73,8 @@ import Tamis
     let units = try spans(units, try TamisABI.count(nUnits, "n_units"), "units")
     let tokenScores = try array(tokenScores, tokens.count, "token_scores")
     let room = try room(scores, units.count, "scores")
-    let found = try tokens.withUnsafe { tokens throws(TamisError) in
-      try units.withUnsafe { units throws(TamisError) in
+    let found = try tokens.withUnsafeBufferPointer { (tokens) throws(TamisError) in
+      try units.withUnsafeBufferPointer { (units) throws(TamisError) in
         try SelectiveContext.unitScores(tokens: tokens, scores: tokenScores, units: units)
       }
     }

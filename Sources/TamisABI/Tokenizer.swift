@@ -7,17 +7,6 @@ func tokenizer(_ pointer: OpaquePointer?) throws(TamisError) -> Tokenizer {
   try Handle<Tokenizer>.object(pointer, .tokenizer, "tokenizer")
 }
 
-/// Bytes that a caller counts; NULL only where there are none.
-func bytes(
-  _ pointer: UnsafeRawPointer?, _ count: Int, _ name: StaticString, limit: Int = countLimit
-) throws(TamisError) -> UnsafeBufferPointer<UInt8> {
-  try require(count >= 0 && count <= limit, "\(name) has \(UInt(bitPattern: count)) bytes; expected at most \(limit)")
-  if count == 0 { return UnsafeBufferPointer(start: nil, count: 0) }
-  let start = try need(pointer?.assumingMemoryBound(to: UInt8.self), name)
-  try requireExtent(start, count, name)
-  return UnsafeBufferPointer(start: start, count: count)
-}
-
 /// n texts in one run of bytes, told apart by n + 1 ascending offsets from 0 on.
 func texts(
   _ pointer: UnsafePointer<CChar>?, _ name: StaticString, _ offsets: UnsafePointer<Int64>?, _ n: Int

@@ -44,6 +44,13 @@ public protocol Backend: AnyObject {
 
   /// Packs the weights, which need not outlive the call. Default: `unsupported`.
   func makeEncoder(_ weights: EncoderWeights, precision: LinearPrecision) throws(TamisError) -> any EncoderProgram
+
+  // MARK: host work
+
+  /// Work of the host beside the device's operations: tokenizing, clustering, spans. Runs `body(task)` for every task in
+  /// 0 ..< tasks, on the worker threads if there are any. What the tasks write must not depend on their order. The context's
+  /// lock is held. Default: one after another.
+  func parallel(_ tasks: Int, _ body: (_ task: Int) -> Void)
 }
 
 /// Called with the share done; returns whether to go on.

@@ -1,15 +1,14 @@
 import ArgumentParser
-import Glibc
 import Tamis
 
 struct Annotate: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Make word labels of pairs of a text and its compression.",
     discussion: """
-      The data pipeline of LLMLingua-2 (arXiv 2403.12968): words of the text that its compression kept are labelled 1, pairs whose \
-      compression makes things up or does not align are left out. Reads one JSON object a line with the strings "text" and \
-      "compressed"; writes the object with "words" (byte spans), "labels" and the four rates. Exit status 2 when the file cannot \
-      be read or, with --strict, a line cannot.
+      The data pipeline of LLMLingua-2 (arXiv 2403.12968): words of the text that its compression kept are labelled 1, pairs \
+      whose compression makes things up or does not align are left out. Reads one JSON object a line with the strings "text" \
+      and "compressed"; writes the object with "words" (byte spans), "labels" and the four rates. Exit status 2 when the file \
+      cannot be read or, with --strict, a line cannot.
       """)
 
   enum Alignment: String, ExpressibleByArgument, CaseIterable { case exact, window }
@@ -29,8 +28,8 @@ struct Annotate: ParsableCommand {
 
   @Option(
     help: """
-      paper: drop variation rates above their 95th percentile, then alignment gaps above their 90th; official: both at or above \
-      their 90th; none.
+      paper: drop variation rates above their 95th percentile, then alignment gaps above their 90th; official: both at or \
+      above their 90th; none.
       """)
   var filter = Filter.paper
 
@@ -57,31 +56,24 @@ struct Annotate: ParsableCommand {
     }
     (options.dropVariation, options.dropGap, options.isStrict) = (dropVariation, dropGap, strict)
     let path = pairs == "-" ? "/dev/stdin" : pairs
-    let shows = !quiet && isatty(STDERR_FILENO) == 1
+    let line = ProgressLine("annotate", isWanted: !quiet)
     let report = try reportingErrors { () throws(TamisError) in
       try AnnotationFile.annotate(
-        path, to: out, options, badLine: { line, sentence in say("\(pairs), line \(line): \(sentence)") },
-        progress: { done in
-          if shows { say("\r\(Int(done * 100)) %", ending: "") }
-          return true
-        })
+        path, to: out, options, badLine: { number, sentence in say("\(pairs), line \(number): \(sentence)") },
+        progress: { line.show($0) })
     }
-    if shows { say("\r     \r", ending: "") }
+    line.clear()
     if !quiet { print(report.summary) }
   }
-}
-
-/// On standard error.
-private func say(_ sentence: String, ending: String = "\n") {
-  let line = Array((sentence + ending).utf8)
-  _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }
 
 extension AnnotationFile.Report {
   var summary: String {
     let share = words == 0 ? 0 : (Double(labelled) / Double(words) * 1000).rounded() / 10
+    let leftOut =
+      (badLines == 0 ? "" : ", \(badLines) bad lines left out") + (empty == 0 ? "" : ", \(empty) without words")
     return """
-      pairs:      \(pairs)\(badLines == 0 ? "" : ", \(badLines) bad lines left out")\(empty == 0 ? "" : ", \(empty) without words")
+      pairs:      \(pairs)\(leftOut)
       dropped:    \(droppedForVariation) for their variation rate, \(droppedForGap) for their alignment gap
       kept:       \(kept), \(words) words, \(share) % of them labelled 1
       """

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import Tamis
 
 /// Exit status of bad input: a missing, foreign or damaged file, or a program that is not there.
@@ -7,9 +6,7 @@ let badInput = ExitCode(2)
 
 /// Says the sentence on standard error and gives the exit status to throw.
 func failure(_ sentence: String, _ code: ExitCode = badInput) -> ExitCode {
-  // by descriptor: Swift 6 will not touch the C variable stderr
-  let line = Array("tamis: \(sentence)\n".utf8)
-  _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  say("tamis: \(sentence)")
   return code
 }
 

@@ -164,6 +164,13 @@ private func exactOracle(_ original: [Int32], _ compressed: [Int32], _ lines: [I
     let large = WordAlignment.exact(same, [Int32](repeating: 0, count: 200), lines: same, limit: 10_000) { _, _ in true }
     #expect(large == nil)
   }
+
+  /// A text against itself has one embedding, found in time that grows with the text.
+  @Test(.timeLimit(.minutes(1))) func longTextAgainstItself() {
+    let same = [Int32](repeating: 0, count: 100_000)
+    let labels = WordAlignment.exact(same, same, lines: same) { _, _ in true }
+    #expect(labels?.allSatisfy(\.self) == true)
+  }
 }
 
 @Suite struct AnnotationFilterTests {
@@ -201,5 +208,6 @@ private func exactOracle(_ original: [Int32], _ compressed: [Int32], _ lines: [I
     #expect(try apply(.paper, [0, 0.5, 1], [0, 0, .nan], 0, 0).kept == [0, 1])
     #expect(try apply(.paper, [0, 0.5, 1], [0, 0, 0], 1, 1).kept == [0])
     for share in [1.1, -0.5, .nan] { #expect(throws: TamisError.self) { try apply(.paper, [0], [0], share) } }
+    #expect(throws: TamisError.self) { try apply(.paper, [0, 1], [0]) }
   }
 }

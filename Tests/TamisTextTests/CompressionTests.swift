@@ -289,6 +289,15 @@ import Testing
     #expect(error?.status == .invalidArgument)
   }
 
+  @Test func countsBelowNothing() throws {
+    for change in [
+      { $0.targetTokens = -1 }, { $0.targetContexts = Int.min }, { $0.contextLevelTargetTokens = -5 },
+    ] as [(inout CompressionOptions) -> Void] {
+      let error = #expect(throws: TamisError.self) { try toyCompressor().run([[0x61]], change) }
+      #expect(error?.status == .invalidArgument)
+    }
+  }
+
   @Test func forceTokensAreLimited() throws {
     for tokens in [(0...100).map(String.init), [""]] {
       let error = #expect(throws: TamisError.self) { try toyCompressor().run([[0x61]]) { $0.forceTokens = tokens } }

@@ -32,8 +32,9 @@ func split(_ text: String, _ kind: TextUnits.Kind) throws -> [String] {
       let bytes = Array(String(Character(scalar)).utf8)
       bytes.withUnsafeBufferPointer { bytes in
         let expected = scalar.properties.isWhitespace ? bytes.count : 0
-        if WhiteSpace.length(bytes, at: 0) != expected || WhiteSpace.endsBefore(bytes, bytes.count) != (expected > 0)
-          || bytes.scalar(at: 0) != (scalar, bytes.count)
+        let reader = ScalarReader(bytes: bytes)
+        if reader.spaceLength(at: 0) != expected || reader.endsInSpace(before: bytes.count) != (expected > 0)
+          || reader.scalar(at: 0) != (scalar.value, bytes.count)
         {
           Issue.record("U+\(String(value, radix: 16))")
         }

@@ -52,6 +52,17 @@ import Testing
     #expect(words.map { Array(bytes[Int($0.start)..<Int($0.end)]) } == [Array("\0\0ab\0 \0".utf8), Array("cd\0".utf8)])
   }
 
+  /// Long blanks and runs of flags take time by their length, not by its square.
+  @Test(.timeLimit(.minutes(1))) func longRunsAreWalkedOnce() throws {
+    let blank = String(repeating: " \u{3000}\n", count: 25_000)
+    let text = blank + "\0one" + blank + "two\0" + blank
+    #expect(try toyCompressor().words(text) == ["\0one", "two\0"])
+    #expect(try toyCompressor().run(text) { $0.rate = 1 } == text)
+    let flags = String(repeating: "🇫🇷🇩🇪", count: 5_000)
+    let words = try toyCompressor(width: 1).words(flags)
+    #expect(words.count == 10_000 && words.enumerated().allSatisfy { $1 == ($0 % 2 == 0 ? "🇫🇷" : "🇩🇪") })
+  }
+
   @Test func longWordsSpanChunks() throws {
     let scorer = ToyScorer(maxTokens: 64)
     let long = String(repeating: "abcd", count: 300)

@@ -3,7 +3,8 @@
 //   - handles are objects: copies are not possible, moves are, destruction frees; any order is safe
 //   - a status that is not TAMIS_OK becomes tamis::error, with the status and the sentence of tamis_last_error()
 //   - options are the C structs, filled with the defaults: `auto o = tamis::defaults<tamis_kv_options>(); o.layers = 4;`
-//   - buffers are tamis::Tensor (a view: pointer, shape, strides) and tamis::span (std::span from C++20 on)
+//   - buffers are tamis::Tensor (a view: pointer, shape, strides) and tamis::span (std::span from C++20 on); texts are
+//     std::string_view, any bytes, and offsets count bytes
 //
 // Nothing here allocates on the path of a decode step: append, attend and attend_tokens go straight to the C call.
 #ifndef TAMIS_HPP
@@ -17,6 +18,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -150,6 +152,10 @@ inline void init(tamis_context_options &o) { tamis_context_options_init(&o); }
 inline void init(tamis_attention_options &o) { tamis_attention_options_init(&o); }
 inline void init(tamis_kv_options &o) { tamis_kv_options_init(&o); }
 inline void init(tamis_selector_options &o) { tamis_selector_options_init(&o); }
+inline void init(tamis_encode_options &o) { tamis_encode_options_init(&o); }
+inline void init(tamis_encoder_options &o) { tamis_encoder_options_init(&o); }
+inline void init(tamis_compressor_options &o) { tamis_compressor_options_init(&o); }
+inline void init(tamis_compress_options &o) { tamis_compress_options_init(&o); }
 inline void init(tamis_retrieval_stats &s) { s = tamis_retrieval_stats TAMIS_RETRIEVAL_STATS_INIT; }
 
 template <class Options>
@@ -428,6 +434,319 @@ class Weights {
     void operator()(tamis_weights *w) const noexcept { tamis_weights_close(w); }
   };
   std::unique_ptr<tamis_weights, Close> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ tokenizer
+
+/// Token ids of one or more texts, with what is known of each. What it gives points into it.
+class Encoding {
+ public:
+  explicit Encoding(tamis_encoding *handle) : handle_(handle) {}
+  /// Number of texts.
+  std::int64_t count() const noexcept { return tamis_encoding_count(get()); }
+  /// Ids of text i, their byte offsets, words and segments.
+  tamis_encoded operator[](std::int64_t i) const {
+    tamis_encoded text = TAMIS_ENCODED_INIT;
+    check(tamis_encoding_get(get(), i, &text));
+    return text;
+  }
+  span<const std::int32_t> ids(std::int64_t i = 0) const {
+    const tamis_encoded text = (*this)[i];
+    return {text.ids, static_cast<std::size_t>(text.n)};
+  }
+  tamis_encoding *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_encoding *e) const noexcept { tamis_encoding_destroy(e); }
+  };
+  std::unique_ptr<tamis_encoding, Destroy> handle_;
+};
+
+/// Text to token ids and back. It never changes, so any number of threads may use one.
+class Tokenizer {
+ public:
+  /// A tokenizer.json, .model, vocab.txt or .tiktoken file, or a folder that holds one.
+  explicit Tokenizer(const std::string &path) {
+    tamis_tokenizer *handle = nullptr;
+    check(tamis_tokenizer_open(path.c_str(), &handle));
+    handle_.reset(handle);
+  }
+  /// From memory; `pattern` for TAMIS_TOKENIZER_TIKTOKEN.
+  static Tokenizer from_bytes(std::string_view bytes, tamis_tokenizer_format format = TAMIS_TOKENIZER_JSON,
+                              const char *pattern = nullptr) {
+    tamis_tokenizer *handle = nullptr;
+    check(tamis_tokenizer_from_bytes(bytes.data(), bytes.size(), format, pattern, &handle));
+    return Tokenizer(handle);
+  }
+  tamis_tokenizer_info info() const {
+    tamis_tokenizer_info info = TAMIS_TOKENIZER_INFO_INIT;
+    check(tamis_tokenizer_get_info(get(), &info));
+    return info;
+  }
+  Encoding encode(std::string_view text, const tamis_encode_options &options = defaults<tamis_encode_options>()) const {
+    return encode(text, nullptr, 0, options);
+  }
+  Encoding encode_pair(std::string_view text, std::string_view pair,
+                       const tamis_encode_options &options = defaults<tamis_encode_options>()) const {
+    return encode(text, pair.data() ? pair.data() : "", pair.size(), options);
+  }
+  /// Many texts on the context's threads.
+  Encoding encode_batch(const Context &context, span<const std::string_view> texts,
+                        const tamis_encode_options &options = defaults<tamis_encode_options>(),
+                        const Progress &progress = {}) const {
+    std::string bytes;
+    std::vector<std::int64_t> offsets{0};
+    for (const std::string_view text : texts) {
+      bytes += text;
+      offsets.push_back(static_cast<std::int64_t>(bytes.size()));
+    }
+    tamis_encoding *handle = nullptr;
+    detail::ProgressCall call(progress);
+    call.check(tamis_tokenizer_encode_batch(context.get(), get(), &options, bytes.data(), offsets.data(),
+                                            static_cast<std::int64_t>(texts.size()), call.function(), &call, &handle));
+    return Encoding(handle);
+  }
+  /// Number of tokens that `encode` would give.
+  std::int64_t count(std::string_view text, const tamis_encode_options &options = defaults<tamis_encode_options>()) const {
+    std::int64_t n = 0;
+    check(tamis_tokenizer_count(get(), &options, text.data(), text.size(), &n));
+    return n;
+  }
+  std::string decode(span<const std::int32_t> ids, bool skip_special = true) const {
+    return detail::string([&](char *b, std::size_t c, std::size_t *n) {
+      return tamis_tokenizer_decode(get(), ids.data(), static_cast<std::int64_t>(ids.size()), skip_special, b, c, n);
+    });
+  }
+  /// The piece of an id as the vocabulary writes it.
+  std::string piece(std::int32_t id) const {
+    return detail::string([&](char *b, std::size_t c, std::size_t *n) { return tamis_tokenizer_piece(get(), id, b, c, n); });
+  }
+  /// The id of a piece; TAMIS_ERR_NOT_FOUND when there is none.
+  std::int32_t id(std::string_view piece) const {
+    std::int32_t id = -1;
+    check(tamis_tokenizer_id(get(), piece.data(), piece.size(), &id));
+    return id;
+  }
+  bool is_special(std::int32_t id) const noexcept { return tamis_tokenizer_is_special(get(), id) != 0; }
+  tamis_tokenizer *get() const noexcept { return handle_.get(); }
+
+ private:
+  explicit Tokenizer(tamis_tokenizer *handle) : handle_(handle) {}
+  Encoding encode(std::string_view text, const char *pair, std::size_t n_pair, const tamis_encode_options &options) const {
+    tamis_encoding *handle = nullptr;
+    check(tamis_tokenizer_encode(get(), &options, text.data(), text.size(), pair, n_pair, &handle));
+    return Encoding(handle);
+  }
+  struct Destroy {
+    void operator()(tamis_tokenizer *t) const noexcept { tamis_tokenizer_destroy(t); }
+  };
+  std::unique_ptr<tamis_tokenizer, Destroy> handle_;
+};
+
+/// Text as ids come, one at a time.
+class Decoder {
+ public:
+  explicit Decoder(const Tokenizer &tokenizer, bool skip_special = true) {
+    tamis_decoder *handle = nullptr;
+    check(tamis_decoder_create(tokenizer.get(), skip_special, &handle));
+    handle_.reset(handle);
+  }
+  /// The text that is certain now that this id has come.
+  std::string push(std::int32_t id) {
+    return detail::string([&](char *b, std::size_t c, std::size_t *n) { return tamis_decoder_push(get(), id, b, c, n); });
+  }
+  /// What was held back; the next id starts a new text.
+  std::string finish() {
+    return detail::string([&](char *b, std::size_t c, std::size_t *n) { return tamis_decoder_finish(get(), b, c, n); });
+  }
+  tamis_decoder *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_decoder *d) const noexcept { tamis_decoder_destroy(d); }
+  };
+  std::unique_ptr<tamis_decoder, Destroy> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ encoder
+
+/// Sequences of token ids one after another, without padding.
+class TokenBatch {
+ public:
+  void append(span<const std::int32_t> sequence) {
+    ids_.insert(ids_.end(), sequence.begin(), sequence.end());
+    starts_.push_back(static_cast<std::int64_t>(ids_.size()));
+  }
+  std::int64_t sequences() const noexcept { return static_cast<std::int64_t>(starts_.size()) - 1; }
+  std::int64_t tokens() const noexcept { return starts_.back(); }
+  tamis_ragged view() const noexcept { return {ids_.data(), starts_.data(), sequences(), nullptr}; }
+
+ private:
+  std::vector<std::int32_t> ids_;
+  std::vector<std::int64_t> starts_{0};
+};
+
+/// A BERT, RoBERTa or ELECTRA encoder of a folder as Hugging Face writes it. It keeps what it needs of the context alive.
+class Encoder {
+ public:
+  /// `progress`, when given, takes the place of the options' own callback.
+  Encoder(const Context &context, const std::string &path, tamis_encoder_options options = defaults<tamis_encoder_options>(),
+          const Progress &progress = {}) {
+    detail::ProgressCall call(progress);
+    if (progress) {
+      options.progress = call.function();
+      options.progress_user = &call;
+    }
+    tamis_encoder *handle = nullptr;
+    call.check(tamis_encoder_create(context.get(), path.c_str(), &options, &handle));
+    handle_.reset(handle);
+  }
+  tamis_encoder_info info() const {
+    tamis_encoder_info info = TAMIS_ENCODER_INFO_INIT;
+    check(tamis_encoder_get_info(get(), &info));
+    return info;
+  }
+  std::string label(std::int32_t i) const {
+    return detail::string([&](char *b, std::size_t c, std::size_t *n) { return tamis_encoder_label(get(), i, b, c, n); });
+  }
+  /// The last hidden states, out [tokens, hidden] f32.
+  void states(const TokenBatch &batch, const Tensor &out, const Progress &progress = {}) {
+    const tamis_ragged tokens = batch.view();
+    detail::ProgressCall call(progress);
+    call.check(tamis_encoder_states(get(), &tokens, &out, call.function(), &call));
+  }
+  /// The token classification head, out [tokens, labels] f32.
+  void classify(const TokenBatch &batch, const Tensor &out, tamis_class_form form = TAMIS_CLASS_LOGITS,
+                const Progress &progress = {}) {
+    const tamis_ragged tokens = batch.view();
+    detail::ProgressCall call(progress);
+    call.check(tamis_encoder_classify(get(), &tokens, form, &out, call.function(), &call));
+  }
+  /// One vector per sequence, out [sequences, hidden] f32. normalise: 1, 0, or -1 as the model's files say.
+  void embed(const TokenBatch &batch, const Tensor &out, tamis_pooling pooling = TAMIS_POOLING_STORED,
+             std::int32_t normalise = -1, const Progress &progress = {}) {
+    const tamis_ragged tokens = batch.view();
+    detail::ProgressCall call(progress);
+    call.check(tamis_encoder_embed(get(), &tokens, pooling, normalise, &out, call.function(), &call));
+  }
+  tamis_encoder *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_encoder *e) const noexcept { tamis_encoder_destroy(e); }
+  };
+  std::unique_ptr<tamis_encoder, Destroy> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ compression
+
+/// What came of compressing texts. What it gives points into it.
+class Compression {
+ public:
+  explicit Compression(tamis_compression *handle) : handle_(handle) {}
+  tamis_compression_report report() const {
+    tamis_compression_report report = TAMIS_COMPRESSION_REPORT_INIT;
+    check(tamis_compression_get_report(get(), &report));
+    return report;
+  }
+  tamis_context_report context(std::int64_t i = 0) const {
+    tamis_context_report report = TAMIS_CONTEXT_REPORT_INIT;
+    check(tamis_compression_get_context(get(), i, &report));
+    return report;
+  }
+  /// Of text i; -1: all kept texts, an empty line between them.
+  std::string_view text(std::int64_t i = -1) const { return view(tamis_compression_text, i); }
+  /// The runs of text i that were kept.
+  span<const tamis_span> spans(std::int64_t i = 0) const { return list<tamis_span>(tamis_compression_spans, i); }
+  span<const tamis_word> words(std::int64_t i = 0) const { return list<tamis_word>(tamis_compression_words, i); }
+  /// TAMIS_COMPRESS_COMPAT: the text that the words of text i point into.
+  std::string_view word_text(std::int64_t i = 0) const { return view(tamis_compression_word_text, i); }
+  tamis_compression *get() const noexcept { return handle_.get(); }
+
+ private:
+  template <class Call>
+  std::string_view view(Call call, std::int64_t i) const {
+    const char *text = nullptr;
+    std::size_t length = 0;
+    check(call(get(), i, &text, &length));
+    return {text, length};
+  }
+  template <class T, class Call>
+  span<const T> list(Call call, std::int64_t i) const {
+    const T *first = nullptr;
+    std::int64_t n = 0;
+    check(call(get(), i, &first, &n));
+    return {first, static_cast<std::size_t>(n)};
+  }
+  struct Destroy {
+    void operator()(tamis_compression *c) const noexcept { tamis_compression_destroy(c); }
+  };
+  std::unique_ptr<tamis_compression, Destroy> handle_;
+};
+
+/// Shorter prompts: an encoder, its tokenizer and a tokenizer to count with. It keeps them alive; any number of threads may use
+/// one.
+class Compressor {
+ public:
+  /// The compressor that comes with the library.
+  explicit Compressor(const Context &context) : Compressor(context, default_path()) {}
+  /// From a folder. counting: "" or the path of a tokenizer to count tokens with.
+  Compressor(const Context &context, const std::string &path, const std::string &counting = {},
+             tamis_precision precision = TAMIS_PRECISION_STORED,
+             const tamis_compressor_options &options = defaults<tamis_compressor_options>()) {
+    tamis_compressor *handle = nullptr;
+    check(tamis_compressor_open(context.get(), path.c_str(), counting.empty() ? nullptr : counting.c_str(), precision, &options,
+                                &handle));
+    handle_.reset(handle);
+  }
+  /// From parts that are loaded. counting: nullptr, or what tokens are counted with.
+  Compressor(const Context &context, const Encoder &encoder, const Tokenizer &tokenizer, const Tokenizer *counting = nullptr,
+             const tamis_compressor_options &options = defaults<tamis_compressor_options>()) {
+    tamis_compressor *handle = nullptr;
+    check(tamis_compressor_create(context.get(), encoder.get(), tokenizer.get(), counting ? counting->get() : nullptr, &options,
+                                  &handle));
+    handle_.reset(handle);
+  }
+  /// Where the compressor that comes with the library lies.
+  static std::string default_path() { return detail::string(tamis_compressor_default_path); }
+
+  /// Tokens of a text as they are counted here.
+  std::int64_t count(std::string_view text) const {
+    std::int64_t n = 0;
+    check(tamis_compressor_count(get(), text.data(), text.size(), &n));
+    return n;
+  }
+  /// The texts of a prompt. `progress`, when given, takes the place of the options' own callback.
+  Compression compress(span<const std::string_view> texts, tamis_compress_options options = defaults<tamis_compress_options>(),
+                       const Progress &progress = {}) {
+    std::vector<const char *> starts;
+    std::vector<std::size_t> lengths;
+    for (const std::string_view text : texts) {
+      starts.push_back(text.data());
+      lengths.push_back(text.size());
+    }
+    detail::ProgressCall call(progress);
+    if (progress) {
+      options.progress = call.function();
+      options.progress_user = &call;
+    }
+    tamis_compression *handle = nullptr;
+    const auto n = static_cast<std::int64_t>(starts.size());
+    call.check(tamis_compress(get(), starts.data(), lengths.data(), n, &options, &handle));
+    return Compression(handle);
+  }
+  Compression compress(std::string_view text, tamis_compress_options options = defaults<tamis_compress_options>(),
+                       const Progress &progress = {}) {
+    return compress(span<const std::string_view>(&text, 1), options, progress);
+  }
+  tamis_compressor *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_compressor *c) const noexcept { tamis_compressor_destroy(c); }
+  };
+  std::unique_ptr<tamis_compressor, Destroy> handle_;
 };
 
 // ------------------------------------------------------------------------------------------------ operations

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -285,10 +286,148 @@ void weights() {
   EXPECT(status_of([&] { tamis::Weights w(path); }) == TAMIS_ERR_NOT_FOUND);
 }
 
+constexpr std::string_view kText =
+    "The chair said: well, you know, I believe the council will, um, approve a budget of $5.2 million on Monday.\nJohn: Really? I am not so "
+    "sure that they will, caf\xc3\xa9 or not.";
+
+void tokenizers() {
+  const tamis::Tokenizer tokenizer(tamis::Compressor::default_path());
+  const auto info = tokenizer.info();
+  EXPECT(info.model == TAMIS_MODEL_WORDPIECE && info.template_tokens == 2);
+  const tamis::Encoding encoding = tokenizer.encode(kText);
+  const auto ids = encoding.ids();
+  EXPECT(encoding.count() == 1 && static_cast<std::int64_t>(ids.size()) == tokenizer.count(kText));
+  EXPECT(tokenizer.piece(ids[0]) == "[CLS]" && tokenizer.id("[CLS]") == ids[0] && tokenizer.is_special(ids[0]));
+  EXPECT(tokenizer.piece(ids[1]) == "the" && !tokenizer.is_special(ids[1]));
+  const tamis_encoded first = encoding[0];
+  EXPECT(first.starts[1] == 0 && first.ends[1] == 3 && first.starts[0] == 0 && first.ends[0] == 0);
+  // a text longer than the first try of a (buffer, capacity, needed) call
+  const std::string lower = tokenizer.decode(tokenizer.encode(std::string(kText) + std::string(kText)).ids());
+  EXPECT(lower.size() > 255 && lower.find("the chair said : well") == 0);
+  tamis::Decoder decoder(tokenizer);
+  std::string streamed;
+  for (const std::int32_t id : ids) streamed += decoder.push(id);
+  EXPECT(streamed + decoder.finish() == tokenizer.decode(ids));
+
+  auto plain = tamis::defaults<tamis_encode_options>();
+  plain.add_special = 0;
+  EXPECT(tokenizer.count(kText, plain) == tokenizer.count(kText) - 2 && tokenizer.encode("", plain).ids().size() == 0);
+  EXPECT(tokenizer.encode_pair("one", "two").ids().size() == 5 && tokenizer.encode_pair("one", {}).ids().size() == 4);
+  const std::string_view texts[] = {"one", "", kText};
+  const tamis::Encoding batch = tokenizer.encode_batch(tamis::Context(), texts);
+  EXPECT(batch.count() == 3 && batch.ids(1).size() == 2);
+  EXPECT(std::equal(ids.begin(), ids.end(), batch.ids(2).begin()) && batch.ids(2).size() == ids.size());
+
+  const tamis::Tokenizer small = tamis::Tokenizer::from_bytes("[UNK]\na\n##b\n", TAMIS_TOKENIZER_VOCAB_TXT);
+  EXPECT(small.encode("ab", plain).ids().size() == 2 && small.piece(2) == "##b");
+  EXPECT(status_of([&] { small.id("nowhere"); }) == TAMIS_ERR_NOT_FOUND);
+  EXPECT(status_of([&] { encoding.ids(1); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([] { tamis::Tokenizer("/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
+}
+
+void encoders() {
+  const std::string path = tamis::Compressor::default_path();
+  const tamis::Tokenizer tokenizer(path);
+  tamis::Encoder encoder(tamis::Context(), path);
+  const auto info = encoder.info();
+  EXPECT(info.kind == TAMIS_ENCODER_ELECTRA && info.labels == 2 && encoder.label(1) == "keep");
+  tamis::TokenBatch batch;
+  batch.append(tokenizer.encode(kText).ids());
+  batch.append(tokenizer.encode("short").ids());
+  const std::int64_t n = batch.tokens();
+  EXPECT(batch.sequences() == 2 && n == tokenizer.count(kText) + 3);
+  std::vector<float> logits(2 * n), p(2 * n), states(n * info.hidden), vectors(2 * info.hidden);
+  encoder.classify(batch, tamis::Tensor(logits.data(), {n, 2}));
+  encoder.classify(batch, tamis::Tensor(p.data(), {n, 2}), TAMIS_CLASS_PROBABILITIES);
+  double worst = 0;
+  for (std::int64_t t = 0; t < n; ++t) {
+    const double keep = 1 / (1 + std::exp(double(logits[2 * t]) - double(logits[2 * t + 1])));
+    worst = std::max({worst, std::abs(p[2 * t + 1] - keep), std::abs(p[2 * t] - (1 - keep))});
+  }
+  EXPECT(worst < 1e-6);
+  // a vector is the mean of its sequence's states
+  encoder.states(batch, tamis::Tensor(states.data(), {n, info.hidden}));
+  encoder.embed(batch, tamis::Tensor(vectors.data(), {2, info.hidden}), TAMIS_POOLING_MEAN, 0);
+  worst = 0;
+  for (std::int32_t j = 0; j < info.hidden; ++j) {
+    double sum = 0;
+    for (std::int64_t t = n - 3; t < n; ++t) sum += states[t * info.hidden + j];
+    worst = std::max(worst, std::abs(vectors[info.hidden + j] - sum / 3));
+  }
+  EXPECT(worst < 1e-5);
+  const tamis::Tensor few(states.data(), {n - 1, info.hidden}), out(p.data(), {n, 2});
+  EXPECT(status_of([&] { encoder.states(batch, few); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  const auto stop = [](double) { return false; };
+  EXPECT(status_of([&] { encoder.classify(batch, out, TAMIS_CLASS_LOGITS, stop); }) == TAMIS_ERR_CANCELLED);
+  EXPECT(status_of([] { tamis::Encoder(tamis::Context(), "/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
+}
+
+void compression() {
+  tamis::Context context;
+  const std::string path = tamis::Compressor::default_path();
+  tamis::Encoder encoder(context, path);
+  const tamis::Tokenizer tokenizer(path);
+  tamis::Compressor compressor(context, encoder, tokenizer);
+  auto options = tamis::defaults<tamis_compress_options>();
+  auto plain = tamis::defaults<tamis_encode_options>();
+  plain.add_special = 0;
+  EXPECT(compressor.count(kText) == tokenizer.count(kText, plain));
+
+  options.rate = 1;
+  EXPECT(compressor.compress(kText, options).text() == kText);
+  options.rate = 0.5;
+  const char *const forced[] = {"Monday"};
+  options.force_tokens = forced;
+  options.n_force_tokens = 1;
+  const tamis::Compression half = compressor.compress(kText, options);
+  const auto report = half.report();
+  EXPECT(report.origin_tokens == compressor.count(kText) && report.contexts == 1 && report.chunks == 1);
+  EXPECT(report.compressed_tokens <= (report.origin_tokens + 1) / 2 && report.compressed_tokens > report.origin_tokens / 3);
+  EXPECT(half.text() == half.text(0) && half.text().find("Monday") != std::string_view::npos);
+  EXPECT(half.context().kept == 1 && half.context().compressed_tokens == report.compressed_tokens && half.word_text().empty());
+
+  // a word's probability is the mean of its pieces'
+  tamis::TokenBatch batch;
+  const tamis::Encoding ids = tokenizer.encode(kText);
+  batch.append(ids.ids());
+  std::vector<float> p(2 * batch.tokens());
+  encoder.classify(batch, tamis::Tensor(p.data(), {batch.tokens(), 2}), TAMIS_CLASS_PROBABILITIES);
+  std::size_t token = 1;
+  std::int64_t kept = 0;
+  for (const tamis_word &word : half.words()) {
+    double sum = 0;
+    for (std::uint32_t k = 0; k < word.pieces; ++k) sum += p[2 * token++ + 1];
+    EXPECT(std::abs(word.probability - sum / word.pieces) < 1e-5);
+    const auto in = [&](const tamis_span &s) { return s.start <= word.start && word.end <= s.end; };
+    const bool inside = std::any_of(half.spans().begin(), half.spans().end(), in);
+    EXPECT(inside == ((word.flags & TAMIS_WORD_KEPT) != 0));
+    kept += inside;
+  }
+  EXPECT(token + 1 == ids.ids().size() && kept == report.words_kept);
+
+  // from the folder, with a counter of its own, several texts and a progress
+  tamis::Compressor opened(context, path, path + "/tokenizer.json");
+  const std::string_view texts[] = {kText, "", "one more"};
+  double last = 0;
+  const tamis::Compression three = opened.compress(texts, options, [&](double done) { return last = done, true; });
+  EXPECT(three.report().contexts == 3 && last > 0.9 && three.text(1).empty() && three.text(2).size() < texts[2].size());
+  const auto first = three.context(0);
+  EXPECT(first.origin_tokens == report.origin_tokens && first.compressed_tokens <= (report.origin_tokens + 1) / 2);
+  tamis::Compressor shipped{tamis::Context()};
+  EXPECT(shipped.compress(kText, options).text() == half.text());
+
+  EXPECT(status_of([&] { half.words(1); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { opened.compress(kText, options, [](double) { return false; }); }) == TAMIS_ERR_CANCELLED);
+  options.rate = 2;
+  EXPECT(status_of([&] { opened.compress(kText, options); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { tamis::Compressor(context, "/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
+}
+
 }  // namespace
 
 int main() {
-  for (void (*test)() : {tensors, library, retrieval, ownership, snapshots, operations, weights}) {
+  for (void (*test)() :
+       {tensors, library, retrieval, ownership, snapshots, operations, weights, tokenizers, encoders, compression}) {
     try {
       test();
     } catch (const std::exception &e) {

@@ -25,8 +25,9 @@
  *
  * TAMIS_COMPRESS_COMPAT repeats the decisions of the Python package llmlingua 0.2.2, its quirks included: placeholders [NEW0] ..
  * for forced tokens, chunks turned back into text and tokenised again, special ids of BERT for every model, unknown
- * characters dropped, percentile thresholds per chunk with numpy's arithmetic, weights counted on the pieces, decoder text. What raises an
- * exception there is INVALID_ARGUMENT here. Only the text of special tokens is counted as ordinary text, where the package raises.
+ * characters dropped, percentile thresholds per chunk with numpy's arithmetic, weights counted on the pieces, decoder text. What
+ * raises an exception there is INVALID_ARGUMENT here. Only the text of special tokens is counted as ordinary text, where the
+ * package raises.
  */
 #ifndef TAMIS_COMPRESSION_H
 #define TAMIS_COMPRESSION_H
@@ -44,12 +45,12 @@ extern "C" {
 
 typedef struct tamis_compressor_options {
   uint32_t struct_size;
-  int32_t chunk_tokens;    /* 0: as many as the encoder takes (at most 512); else at least 8: tokens per chunk, special tokens included.
-                              TAMIS_COMPRESS_NATIVE only */
+  int32_t chunk_tokens;    /* 0: as many as the encoder takes (at most 512); else at least 8: tokens per chunk, special tokens
+                              included. TAMIS_COMPRESS_NATIVE only */
   int32_t batch_chunks;    /* 50: chunks per call of the encoder; changes nothing but memory and the rhythm of progress */
   int32_t max_force_token; /* 100: forced tokens a call may name; compat: placeholders added to the vocabulary */
-  int32_t placeholders;    /* 0; 1: tamis_compressor_open adds the placeholders' rows to the encoder, which TAMIS_COMPRESS_COMPAT needs for
-                              forced tokens that are not one piece */
+  int32_t placeholders;    /* 0; 1: tamis_compressor_open adds the placeholders' rows to the encoder, which TAMIS_COMPRESS_COMPAT
+                              needs for forced tokens that are not one piece */
   int32_t reserved;        /* 0 */
 } tamis_compressor_options;
 
@@ -60,8 +61,8 @@ void tamis_compressor_options_init(tamis_compressor_options *options);
 typedef struct tamis_compressor tamis_compressor;
 
 /* From parts that are loaded already.
- *   encoder    with a head of two labels; label 1 is "keep". For TAMIS_COMPRESS_COMPAT with forced tokens that are not one piece it needs
- *              a row for each placeholder: tamis_encoder_options.added_rows = max_force_token
+ *   encoder    with a head of two labels; label 1 is "keep". For TAMIS_COMPRESS_COMPAT with forced tokens that are not one piece
+ *              it needs a row for each placeholder: tamis_encoder_options.added_rows = max_force_token
  *   tokenizer  the encoder's own
  *   counting   what tokens are counted with; NULL: `tokenizer`
  * Errors: INVALID_ARGUMENT (also when the tokenizer has ids the encoder has no row for, or no [CLS] and [SEP] or <s> and </s>),
@@ -116,14 +117,15 @@ typedef int32_t tamis_word_probability;
 
 typedef int32_t tamis_line_breaks;
 #define TAMIS_LINE_BREAKS_FOLLOW 0 /* a cut leaves the white space before the next word */
-#define TAMIS_LINE_BREAKS_KEEP 1   /* a cut that holds a line break leaves a line break, one that holds an empty line an empty line */
+#define TAMIS_LINE_BREAKS_KEEP 1   /* a cut that holds a line break leaves one, a cut that holds an empty line leaves an empty line */
 
 typedef struct tamis_compress_options {
   uint32_t struct_size;
   tamis_compress_mode mode;           /* TAMIS_COMPRESS_NATIVE */
   double rate;                        /* 0.5: share of the counted tokens to keep, 0 to 1 (compat: above 1 means 1) */
   int64_t target_token;               /* -1: none; else counted tokens to keep over all texts, and `rate` is not used */
-  double threshold;                   /* -1: none; else keep words with a greater probability, whatever the rate (SecurityLingua: 0.5) */
+  double threshold;                   /* -1: none; else keep words with a greater probability, whatever the rate
+                                         (SecurityLingua: 0.5) */
   tamis_threshold_scope scope;        /* TAMIS_SCOPE_CONTEXT */
   tamis_word_probability token_to_word; /* TAMIS_WORD_MEAN */
   int32_t force_reserve_digit;        /* 0; 1: words with a digit are forced */
@@ -154,12 +156,13 @@ void tamis_compress_options_init(tamis_compress_options *options);
 typedef struct tamis_compression tamis_compression;
 
 /* Compresses n >= 1 texts ("contexts" of a prompt). Text i is texts[i][0 .. lengths[i]), any bytes; lengths NULL: NUL-terminated.
- * Empty texts give empty results. With a target or a rate the counted tokens of the result exceed the budget only by forced and protected words.
+ * Empty texts give empty results. With a target or a rate the counted tokens of the result exceed the budget only by forced and
+ * protected words.
  * Errors: INVALID_ARGUMENT (a rate that is negative, above 1 or NaN; more than max_force_token forced tokens or an empty one; a
  * text of 2^31 bytes or more; compat: what raises in llmlingua), OUT_OF_MEMORY, DEVICE, CANCELLED.
  * Thread: any (calls on one context wait for each other). */
-TAMIS_MUST_CHECK tamis_status tamis_compress(tamis_compressor *compressor, const char *const *texts, const size_t *lengths, int64_t n,
-                                             const tamis_compress_options *options, tamis_compression **out);
+TAMIS_MUST_CHECK tamis_status tamis_compress(tamis_compressor *compressor, const char *const *texts, const size_t *lengths,
+                                             int64_t n, const tamis_compress_options *options, tamis_compression **out);
 
 /* Thread: per handle. */
 void tamis_compression_destroy(tamis_compression *compression);
@@ -197,10 +200,10 @@ typedef struct tamis_context_report {
 /* Of text i. Errors: INVALID_ARGUMENT. Thread: any. */
 tamis_status tamis_compression_get_context(const tamis_compression *compression, int64_t i, tamis_context_report *report);
 
-/* The compressed form of text i (empty when dropped), or, for i = -1, of all kept ones with an empty line ("\n\n") between them. Any bytes;
- * *text stays valid until the compression is destroyed, and is followed by a NUL. Errors: INVALID_ARGUMENT. Thread: any. */
+/* The compressed form of text i (empty when dropped), or, for i = -1, of all kept ones with an empty line ("\n\n") between
+ * them. Any bytes; *text stays valid until the compression is destroyed, and is followed by a NUL. Errors: INVALID_ARGUMENT.
+ * Thread: any. */
 tamis_status tamis_compression_text(const tamis_compression *compression, int64_t i, const char **text, size_t *length);
-
 
 /* Native: the runs of text i that were kept, ascending and apart, white space they keep included. Compat: none.
  * *spans stays valid until the compression is destroyed. Errors: INVALID_ARGUMENT. Thread: any. */

@@ -29,6 +29,7 @@ public final class CPUBackend: Backend {
 
   public var name: String { "CPU \(level.name)" }
   public var threads: Int { pool.count }
+  public func parallel(_ tasks: Int, _ body: (_ task: Int) -> Void) { pool.run(tasks) { task, _ in body(task) } }
 
   public func makeStore(_ layout: KVLayout) throws(TamisError) -> any KVStore { try CPUStore(layout, kernels: kernels) }
   public func makeScores() -> any TokenScores { CPUScores() }

@@ -83,13 +83,17 @@ public enum AnnotationFilter: Int32, Sendable {
     public var droppedForGap: Int
   }
 
-  /// dropVariation, dropGap: shares in [0, 1] that replace the filter's own. Percentiles are numpy's; NaN is neither counted nor
-  /// kept.
+  /// dropVariation, dropGap: shares in [0, 1] that replace the filter's own. Percentiles are numpy's; NaN is neither counted
+  /// nor kept.
   public func apply(
     variationRates: [Double], alignmentGaps: [Double], dropVariation: Double? = nil, dropGap: Double? = nil
   ) throws(TamisError) -> Outcome {
+    try require(
+      alignmentGaps.count == variationRates.count,
+      "alignment_gaps holds \(alignmentGaps.count) numbers; expected \(variationRates.count), as variation_rates")
     for (share, name) in [(dropVariation, "drop_variation"), (dropGap, "drop_gap")] {
-      try require((0...1).contains(share ?? 0), "\(name) is \(share ?? 0); expected 0 to 1, or less than 0 for the filter's own")
+      try require(
+        (0...1).contains(share ?? 0), "\(name) is \(share ?? 0); expected 0 to 1, or less than 0 for the filter's own")
     }
     let all = variationRates.indices.map { Int32(truncatingIfNeeded: $0) }
     if self == .none { return Outcome(kept: all, droppedForVariation: 0, droppedForGap: 0) }

@@ -32,8 +32,9 @@ public enum AnnotationFile {
   }
 
   /// In: an object a line with the strings "text" and "compressed". Out: the object and "words" [[start, end], ..], "labels"
-  /// [0, 1, ..], "variation_rate", "hitting_rate", "matching_rate", "alignment_gap", in the order of the input. What was annotated
-  /// waits in an unnamed file until the filter's percentiles are known: memory is one line and a few numbers per pair.
+  /// [0, 1, ..], "variation_rate", "hitting_rate", "matching_rate", "alignment_gap", in the order of the input. What was
+  /// annotated waits in an unnamed file until the filter's percentiles are known: memory is one line and a few numbers per
+  /// pair.
   /// - Parameter badLine: called for each line that is left out, numbered from 1.
   /// - Throws: `notFound`, `io`, `cancelled`; `format` for a bad line when strict.
   public static func annotate(
@@ -124,24 +125,18 @@ public enum AnnotationFile {
 
     init(_ line: UnsafeRawBufferPointer, _ options: Options) throws(TamisError) {
       object = try JSON(line)
-      var text = try Self.member("text", of: object)
-      var compressed = try Self.member("compressed", of: object)
-      var made: Annotation?
-      var failure: TamisError?
-      text.withUTF8 { text in
-        compressed.withUTF8 { compressed in
-          do throws(TamisError) {
-            made = try Annotation(text, compressed: compressed, alignment: options.alignment, window: options.window)
-          } catch { failure = error }
+      let text = try Self.member("text", of: object)
+      let compressed = try Self.member("compressed", of: object)
+      annotation = try text.withUnsafeBufferPointer { (text) throws(TamisError) in
+        try compressed.withUnsafeBufferPointer { (compressed) throws(TamisError) in
+          try Annotation(text, compressed: compressed, alignment: options.alignment, window: options.window)
         }
       }
-      guard let made else { throw failure ?? TamisError(.internalError, "no annotation") }
-      annotation = made
     }
 
-    private static func member(_ name: String, of object: JSON) throws(TamisError) -> String {
+    private static func member(_ name: String, of object: JSON) throws(TamisError) -> [UInt8] {
       guard let text = object[name]?.string else { throw TamisError(.format, "expected an object with the string \"\(name)\"") }
-      return text
+      return Array(text.utf8)
     }
 
     /// The object with what was found out.

@@ -1,5 +1,5 @@
-/// What shares a budget: the words of each chunk, of each text, or all of them. The budget is dealt out by weight, so that the parts sum
-/// to the whole.
+/// What shares a budget: the words of each chunk, of each text, or all of them. The budget is dealt out by weight, so that the
+/// parts sum to the whole.
 struct BudgetGroups {
   /// Each group as ranges of words.
   private var groups: [[Range<Int>]] = []

@@ -1,12 +1,11 @@
 /// Spending a budget of counted tokens on words, best first.
 ///
-/// Forced words come first and are kept even beyond the budget. The others follow by falling probability, ties by position (left
-/// first), while they fit. A word that does not fit ends the selection, unless more than one per cent of the budget would then stay
-/// unused: it is stepped over. NaN counts as minus infinity; words of weight 0 always fit.
+/// Forced words come first and are kept even beyond the budget. The others follow by falling probability, ties by position
+/// (left first), while they fit. A word that does not fit ends the selection, unless more than one per cent of the budget would
+/// then stay unused: it is stepped over. NaN counts as minus infinity; words of weight 0 always fit.
 enum BudgetSelection {
-  /// Sets `kept` of the words in the ranges and gives the tokens they weigh.
-  @discardableResult
-  static func keep(_ words: inout [CompressionWord], _ ranges: [Range<Int>], budget: Int) -> Int {
+  /// Sets `kept` of the words in the ranges.
+  static func keep(_ words: inout [CompressionWord], _ ranges: [Range<Int>], budget: Int) {
     var spent = 0
     var order: [UInt64] = []
     order.reserveCapacity(ranges.reduce(0) { $0 + $1.count })
@@ -33,22 +32,17 @@ enum BudgetSelection {
         break
       }
     }
-    return spent
   }
 
   /// Keeps forced words and those above a fixed probability.
-  static func keep(_ words: inout [CompressionWord], _ range: Range<Int>, above threshold: Double) -> Int {
-    var spent = 0
+  static func keep(_ words: inout [CompressionWord], _ range: Range<Int>, above threshold: Double) {
     for i in range {
-      let keeps = words[i].isForced || Double(words[i].probability) > threshold
-      if keeps {
+      if words[i].isForced || Double(words[i].probability) > threshold {
         words[i].flags.insert(.kept)
-        spent += Int(words[i].tokens)
       } else {
         words[i].flags.remove(.kept)
       }
     }
-    return spent
   }
 
   /// Smaller for more probable: the order of f32 as integers, turned round.

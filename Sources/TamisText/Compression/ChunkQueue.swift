@@ -1,8 +1,8 @@
 import TamisCore
 import TamisDevice
 
-/// Tokens on their way through the encoder (native mode). Chunks end before a word, if they can at the end of a sentence in their
-/// second half; a batch goes to the encoder when it is full, and the probabilities go to the tokens' words.
+/// Tokens on their way through the encoder (native mode). Chunks end before a word, if they can at the end of a sentence in
+/// their second half; a batch goes to the encoder when it is full, and the probabilities go to the tokens' words.
 struct ChunkQueue {
   private let scorer: any KeepScorer
   private let prefix: [Int32]
@@ -28,7 +28,10 @@ struct ChunkQueue {
   private(set) var chunks = 0
   private(set) var encoderSeconds = 0.0
 
-  init(scorer: any KeepScorer, template: (prefix: [Int32], suffix: [Int32]), chunkTokens: Int, batchChunks: Int, rule: WordProbability) {
+  init(
+    scorer: any KeepScorer, template: (prefix: [Int32], suffix: [Int32]), chunkTokens: Int, batchChunks: Int,
+    rule: WordProbability
+  ) {
     self.scorer = scorer
     prefix = template.prefix
     suffix = template.suffix

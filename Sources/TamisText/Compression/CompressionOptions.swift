@@ -1,6 +1,7 @@
 import TamisCore
 
-/// How words are chosen. `native` works on the bytes of the text; `compat` repeats llmlingua 0.2.2 (include/tamis/compression.h).
+/// How words are chosen. `native` works on the bytes of the text; `compat` repeats llmlingua 0.2.2
+/// (include/tamis/compression.h).
 public enum CompressionMode: Int32, Sendable {
   case native = 0
   case compat = 1
@@ -74,6 +75,12 @@ public struct CompressionOptions: Sendable {
       "options->n_force_tokens is \(forceTokens.count); expected at most \(maxForceTokens) (max_force_token)")
     for (i, token) in forceTokens.enumerated() {
       try require(!token.utf8.isEmpty, "options->force_tokens[\(i)] is \"\"; expected at least one character")
+    }
+    for (count, name) in [
+      (targetTokens, "target_token"), (targetContexts, "target_context"),
+      (contextLevelTargetTokens, "context_level_target_token"),
+    ] {
+      try require((count ?? 0) >= 0, "options->\(name) is \(count ?? 0); expected at least 0, or -1 for none")
     }
     try require(!contextLevelRate.isNaN, "options->context_level_rate is NaN; expected 0 to 1")
     if let threshold {

@@ -17,8 +17,11 @@ public struct CompressionPage {
       <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>tamis compress</title>
       <style>
       :root { color-scheme: light dark; --text: #1a1a1a; --back: #fff; --gone: #9a9a9a; --mark: #b45309; --line: #ddd }
-      @media (prefers-color-scheme: dark) { :root { --text: #eee; --back: #161616; --gone: #6a6a6a; --mark: #fbbf24; --line: #333 } }
-      body { color: var(--text); background: var(--back); font: 16px/1.6 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem }
+      @media (prefers-color-scheme: dark) {
+        :root { --text: #eee; --back: #161616; --gone: #6a6a6a; --mark: #fbbf24; --line: #333 }
+      }
+      body { color: var(--text); background: var(--back); font: 16px/1.6 system-ui, sans-serif }
+      body { max-width: 50rem; margin: 2rem auto; padding: 0 1rem }
       section { white-space: pre-wrap; overflow-wrap: anywhere; border-top: 1px solid var(--line); padding: 1rem 0 }
       del { color: var(--gone); text-decoration-thickness: 1px }
       b { color: var(--mark); font-weight: 600 }

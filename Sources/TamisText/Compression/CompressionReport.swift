@@ -1,3 +1,5 @@
+public import TamisCore
+
 /// What a compression saved, as a line and as JSON.
 public struct CompressionReport {
   private let result: Compression
@@ -16,15 +18,23 @@ public struct CompressionReport {
       + "\(hundredths(result.seconds)) s"
   }
 
-  public var json: String {
-    let contexts = result.contexts.map { context in
-      "{\"kept\": \(context.kept), \"text\": \(quoted(context.text)), \"origin_tokens\": \(context.originTokens), "
-        + "\"compressed_tokens\": \(context.compressedTokens), \"spans\": ["
-        + context.spans.map { "[\($0.lowerBound), \($0.upperBound)]" }.joined(separator: ", ") + "]}"
-    }
-    return "{\"text\": \(quoted(result.text)), \"origin_tokens\": \(result.originTokens), "
-      + "\"compressed_tokens\": \(result.compressedTokens), \"rate\": \(share), \"words\": \(result.wordCount), "
-      + "\"words_kept\": \(result.keptWords), \"seconds\": \(result.seconds), \"contexts\": [\(contexts.joined(separator: ", "))]}"
+  /// Texts that are no UTF-8 carry U+FFFD.
+  public var json: JSON {
+    .members([
+      "text": .string(String(decoding: result.text, as: UTF8.self)), "origin_tokens": .integer(Int64(result.originTokens)),
+      "compressed_tokens": .integer(Int64(result.compressedTokens)), "rate": .number(share),
+      "words": .integer(Int64(result.wordCount)), "words_kept": .integer(Int64(result.keptWords)),
+      "seconds": .number(result.seconds), "contexts": .array(result.contexts.map(json)),
+    ])
+  }
+
+  private func json(_ context: CompressedContext) -> JSON {
+    let spans = context.spans.map { JSON.array([.integer(Int64($0.lowerBound)), .integer(Int64($0.upperBound))]) }
+    return .members([
+      "kept": .bool(context.kept), "text": .string(String(decoding: context.text, as: UTF8.self)),
+      "origin_tokens": .integer(Int64(context.originTokens)), "compressed_tokens": .integer(Int64(context.compressedTokens)),
+      "spans": .array(spans),
+    ])
   }
 
   private func tenths(_ x: Double) -> String { decimal(x, 10) }
@@ -32,23 +42,5 @@ public struct CompressionReport {
   private func decimal(_ x: Double, _ scale: Double) -> String {
     guard x.isFinite, x < 1e12 else { return "many" }
     return "\((x * scale).rounded() / scale)"
-  }
-
-  private func quoted(_ bytes: [UInt8]) -> String {
-    var out = "\""
-    for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {
-      switch scalar {
-      case "\"": out += "\\\""
-      case "\\": out += "\\\\"
-      case "\n": out += "\\n"
-      case "\r": out += "\\r"
-      case "\t": out += "\\t"
-      case _ where scalar.value < 0x20:
-        let hex = String(scalar.value, radix: 16)
-        out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-      default: out.unicodeScalars.append(scalar)
-      }
-    }
-    return out + "\""
   }
 }

@@ -24,11 +24,12 @@ extension PromptCompressor {
     path: String? = nil, counting: String? = nil, context: Context, precision: LinearPrecision? = nil, chunkTokens: Int = 0,
     batchChunks: Int = 50, maxForceTokens: Int = 100, placeholders: Bool = false, progress: Progress? = nil
   ) throws(TamisError) {
+    try Self.check(maxForceTokens: maxForceTokens)
     let folder = if let path { path } else { try DefaultModel.path() }
     let tokenizer = try Tokenizer(path: folder)
     let counter: Tokenizer? = if let counting { try Tokenizer(path: counting) } else { nil }
     let encoder = try TextEncoder(
-      path: folder, context: context, precision: precision, addedRows: placeholders ? max(0, maxForceTokens) : 0, progress: progress)
+      path: folder, context: context, precision: precision, addedRows: placeholders ? maxForceTokens : 0, progress: progress)
     try self.init(
       encoder: encoder, tokenizer: tokenizer, counting: counter, chunkTokens: chunkTokens, batchChunks: batchChunks,
       maxForceTokens: maxForceTokens)

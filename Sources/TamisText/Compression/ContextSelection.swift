@@ -1,4 +1,5 @@
-/// The coarse filter (native mode): which texts of a prompt stay. The best by mean probability, the forced ones first; ties go to the first.
+/// The coarse filter (native mode): which texts of a prompt stay. The best by mean probability, the forced ones first; ties go
+/// to the first.
 enum ContextSelection {
   /// - Parameters:
   ///   - scores: mean probability per text; NaN (no words) counts as minus infinity.

@@ -9,8 +9,9 @@ import Glibc
 public enum DefaultModel {
   static let name = "compressor-en"
 
-  /// The first of these folders that has a config.json: $TAMIS_MODELS/compressor-en; share/tamis/models/compressor-en beside the folder of
-  /// the library or program, of the package that holds it, or of one above; Models/compressor-en in a folder above them.
+  /// The first of these folders that has a config.json: $TAMIS_MODELS/compressor-en; share/tamis/models/compressor-en beside
+  /// the folder of the library or program, of the package that holds it, or of one above; Models/compressor-en in a folder
+  /// above them.
   /// - Throws: `notFound`, with the places.
   public static func path() throws(TamisError) -> String {
     var tried: [String] = []
@@ -20,7 +21,8 @@ public enum DefaultModel {
     }
     throw TamisError(
       .notFound,
-      "path: no \(name) in \(tried.prefix(3).joined(separator: ", ")) and beside the library; set TAMIS_MODELS to the folder that holds it")
+      "path: no \(name) in \(tried.prefix(3).joined(separator: ", ")) and beside the library; "
+        + "set TAMIS_MODELS to the folder that holds it")
   }
 
   private static func candidates() -> [String] {

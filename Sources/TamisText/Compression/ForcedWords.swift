@@ -4,7 +4,8 @@ struct ForcedWords {
 
   init(_ text: UnsafeBufferPointer<UInt8>) { self.text = ScalarReader(bytes: text) }
 
-  /// Every occurrence of a token that stands for itself: at the borders of words, and not a piece of a longer run of letters and digits.
+  /// Every occurrence of a token that stands for itself: at the borders of words, and not a piece of a longer run of letters
+  /// and digits.
   func mark(tokens: [[UInt8]], _ words: inout [CompressionWord], _ range: Range<Int>) {
     var byFirst = [[Int]](repeating: [], count: 256)
     let cores = tokens.map(core).filter { !$0.isEmpty }
@@ -51,29 +52,11 @@ struct ForcedWords {
   }
 
   func markDigits(_ words: inout [CompressionWord], _ range: Range<Int>) {
-    for i in range where hasDigit(Int(words[i].start), Int(words[i].end)) { words[i].flags.insert(.forced) }
-  }
-
-  private func hasDigit(_ start: Int, _ end: Int) -> Bool {
-    var i = start
-    while i < end {
-      let next = text.scalar(at: i)
-      if DecimalDigit.contains(next.code) { return true }
-      i += next.length
-    }
-    return false
+    for i in range where text.hasDigit(Int(words[i].start), Int(words[i].end)) { words[i].flags.insert(.forced) }
   }
 
   func mark(regions: [Range<Int>], _ words: inout [CompressionWord], _ range: Range<Int>) {
     var cursor = RangeCursor(regions)
     for i in range where cursor.overlapping(Int(words[i].start), Int(words[i].end)) != nil { words[i].flags.insert(.forced) }
-  }
-}
-
-/// Unicode's decimal digits (category Nd), which is what \d of Python's re matches.
-enum DecimalDigit {
-  static func contains(_ code: UInt32) -> Bool {
-    if code < 0x80 { return code >= 0x30 && code <= 0x39 }
-    return UnicodeData.category(code) == .decimalNumber
   }
 }

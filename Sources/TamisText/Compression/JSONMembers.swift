@@ -1,5 +1,6 @@
-/// A JSON text as a tree of byte ranges: what may be dropped without breaking it. A leaf is an object's member or an array's element
-/// whose value is no container (or an empty one); dropping it takes its comma along. A container stays while anything in it stays.
+/// A JSON text as a tree of byte ranges: what may be dropped without breaking it. A leaf is an object's member or an array's
+/// element whose value is no container (or an empty one); dropping it takes its comma along. A container stays while anything
+/// in it stays.
 struct JSONMembers {
   struct Node {
     /// A leaf: from the first byte of the name (or value) past the value. A container: past the opening bracket.
@@ -23,8 +24,8 @@ struct JSONMembers {
 
   var leaves: [Range<Int>] { nodes.filter(\.isLeaf).map { $0.start..<$0.end } }
 
-  /// The ranges of the text that are left when `keeps` names the leaves that stay (in the order of `leaves`): brackets, names, values, and the
-  /// commas and white space before them.
+  /// The ranges of the text that are left when `keeps` names the leaves that stay (in the order of `leaves`): brackets, names,
+  /// values, and the commas and white space before them.
   func spans(_ text: UnsafeBufferPointer<UInt8>, keeps: [Bool]) -> [Range<Int>] {
     var stays = [Bool](repeating: false, count: nodes.count)
     var leaf = keeps.count
@@ -33,7 +34,10 @@ struct JSONMembers {
         leaf -= 1
         stays[i] = keeps[leaf]
       } else {
-        stays[i] = (i + 1..<nodes[i].next).contains { stays[$0] }
+        // what is inside is decided already: asking the direct children is enough
+        var child = i + 1
+        while child < nodes[i].next, !stays[child] { child = nodes[child].next }
+        stays[i] = child < nodes[i].next
       }
     }
     var spans: [Range<Int>] = []
@@ -160,10 +164,13 @@ struct JSONMembers {
     /// true, false, null or a number, read loosely: it stays or goes as it is.
     private mutating func scalar() -> Bool {
       let start = at
-      while let c = next, c == 0x2b || c == 0x2d || c == 0x2e || (0x30...0x39).contains(c) || (0x41...0x5a).contains(c) || (0x61...0x7a).contains(c) {
-        at += 1
-      }
+      while let c = next, Self.isScalarByte(c) { at += 1 }
       return at > start
+    }
+
+    /// Letters, digits, + - .
+    private static func isScalarByte(_ c: UInt8) -> Bool {
+      c == 0x2b || c == 0x2d || c == 0x2e || (0x30...0x39).contains(c) || (0x61...0x7a).contains(c | 0x20)
     }
   }
 }

@@ -53,6 +53,50 @@ func squaredDistance(_ x: UnsafePointer<Float>, _ c: UnsafePointer<Double>, _ d:
   return sum
 }
 
+/// What the rows of one block add up to.
+private struct PartSums {
+  /// [k, d] and [k]: sums and numbers of the rows of each cluster.
+  var sums: [Double]
+  var counts: [Int]
+  /// Rows that changed their cluster.
+  var changes = 0
+
+  mutating func assign(
+    _ rows: Range<Int>, of points: Points, to centres: [Double], _ labels: UnsafeMutableBufferPointer<Int32>,
+    _ distances: UnsafeMutableBufferPointer<Double>
+  ) {
+    let d = points.d
+    changes = 0
+    counts.withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
+    sums.withUnsafeMutableBufferPointer { sums in
+      sums.update(repeating: 0)
+      for i in rows {
+        let x = points[i]
+        let (nearest, distance) = Self.nearest(x, centres, counts.count, d)
+        let label = Int32(truncatingIfNeeded: nearest)
+        if labels[i] != label { changes += 1 }
+        labels[i] = label
+        distances[i] = distance
+        counts[nearest] += 1
+        for j in 0..<d { sums[nearest * d + j] += Double(x[j]) }
+      }
+    }
+  }
+
+  /// The nearest centre, the lower one of two, and the squared distance to it.
+  private static func nearest(_ x: UnsafePointer<Float>, _ centres: [Double], _ k: Int, _ d: Int) -> (Int, Double) {
+    centres.withUnsafeBufferPointer { centres in
+      var nearest = 0
+      var least = Double.infinity
+      for c in 0..<k {
+        let distance = squaredDistance(x, centres.baseAddress! + c * d, d)
+        if distance < least { (nearest, least) = (c, distance) }
+      }
+      return (nearest, least)
+    }
+  }
+}
+
 /// One run of Lloyd's algorithm from given centres. Sums in f64; ties go to the lower cluster; an empty cluster takes the row
 /// farthest from its centre.
 final class LloydRun {
@@ -70,10 +114,8 @@ final class LloydRun {
 
   private let blocks: RowBlocks
   private var sums: [Double]
-  /// Per block: sums [k, d], counts [k] and rows that changed their cluster.
-  private var blockSums: [Double]
-  private var blockCounts: [Int]
-  private var blockChanges: [Int]
+  /// Of each block.
+  private var partSums: [PartSums]
 
   init(_ points: Points, centres: [Double]) {
     self.points = points
@@ -83,15 +125,17 @@ final class LloydRun {
     labels = [Int32](repeating: -1, count: points.n)
     distances = [Double](repeating: 0, count: points.n)
     counts = [Int](repeating: 0, count: k)
-    sums = [Double](repeating: 0, count: k * points.d)
-    blockSums = [Double](repeating: 0, count: blocks.count * k * points.d)
-    blockCounts = [Int](repeating: 0, count: blocks.count * k)
-    blockChanges = [Int](repeating: 0, count: blocks.count)
+    sums = [Double](repeating: 0, count: centres.count)
+    partSums = (0..<blocks.count).map { [k] _ in
+      PartSums(sums: [Double](repeating: 0, count: centres.count), counts: [Int](repeating: 0, count: k))
+    }
   }
 
   /// Until inertia falls by less than `tolerance` of itself, or no row changes its cluster. `each` is called once an iteration;
   /// false cancels. Labels, distances and inertia are those of the final centres.
-  func run(maxIterations: Int, tolerance: Double, on backend: any Backend, each: () throws(TamisError) -> Void) throws(TamisError) {
+  func run(
+    maxIterations: Int, tolerance: Double, on backend: any Backend, each: () throws(TamisError) -> Void
+  ) throws(TamisError) {
     while true {
       try each()
       let before = inertia
@@ -104,7 +148,10 @@ final class LloydRun {
       }
       if iterations == maxIterations {
         // The rows that empty clusters took count as moved: only a whole assignment may be the last.
-        if !isWhole { _ = assign(on: backend, after: updateCentres) }
+        if !isWhole {
+          updateCentres()
+          _ = assign(on: backend)
+        }
         return
       }
       updateCentres()
@@ -118,51 +165,24 @@ final class LloydRun {
   }
 
   /// Nearest centres, and the sums of the rows of each cluster. Returns how many rows changed their cluster.
-  private func assign(on backend: any Backend, after update: (() -> Void)? = nil) -> Int {
-    update?()
-    let (points, blocks, k, d) = (points, blocks, k, points.d)
-    centres.withUnsafeBufferPointer { centres in
-      labels.withUnsafeMutableBufferPointer { labels in
-        distances.withUnsafeMutableBufferPointer { distances in
-          blockSums.withUnsafeMutableBufferPointer { sums in
-            blockCounts.withUnsafeMutableBufferPointer { counts in
-              blockChanges.withUnsafeMutableBufferPointer { changes in
-                nonisolated(unsafe) let (labels, distances, sums, counts, changes) = (labels, distances, sums, counts, changes)
-                backend.parallel(blocks.count) { b in
-                  let sums = sums.baseAddress! + b * k * d
-                  let counts = counts.baseAddress! + b * k
-                  sums.update(repeating: 0, count: k * d)
-                  counts.update(repeating: 0, count: k)
-                  changes[b] = 0
-                  for i in blocks[b] {
-                    let x = points[i]
-                    var nearest = 0
-                    var least = Double.infinity
-                    for c in 0..<k {
-                      let distance = squaredDistance(x, centres.baseAddress! + c * d, d)
-                      if distance < least { (nearest, least) = (c, distance) }
-                    }
-                    if labels[i] != Int32(truncatingIfNeeded: nearest) { changes[b] += 1 }
-                    labels[i] = Int32(truncatingIfNeeded: nearest)
-                    distances[i] = least
-                    counts[nearest] += 1
-                    for j in 0..<d { sums[nearest * d + j] += Double(x[j]) }
-                  }
-                }
-              }
-            }
-          }
+  private func assign(on backend: any Backend) -> Int {
+    let (points, blocks, centres) = (points, blocks, centres)
+    labels.withUnsafeMutableBufferPointer { labels in
+      distances.withUnsafeMutableBufferPointer { distances in
+        partSums.withUnsafeMutableBufferPointer { parts in
+          nonisolated(unsafe) let (labels, distances, parts) = (labels, distances, parts)
+          backend.parallel(blocks.count) { b in parts[b].assign(blocks[b], of: points, to: centres, labels, distances) }
         }
       }
     }
     inertia = distances.reduce(0, +)
-    sums = [Double](repeating: 0, count: k * d)
+    sums = [Double](repeating: 0, count: centres.count)
     counts = [Int](repeating: 0, count: k)
-    for b in 0..<blocks.count {
-      for j in 0..<k * d { sums[j] += blockSums[b * k * d + j] }
-      for c in 0..<k { counts[c] += blockCounts[b * k + c] }
+    for part in partSums {
+      for j in sums.indices { sums[j] += part.sums[j] }
+      for c in 0..<k { counts[c] += part.counts[c] }
     }
-    return blockChanges.reduce(0, +)
+    return partSums.reduce(0) { $0 + $1.changes }
   }
 
   /// Gives every empty cluster the row farthest from its centre, lowest index first among equals, while one lies apart from its

@@ -5,8 +5,8 @@ import TamisDevice
 import Glibc
 #endif
 
-/// k-means++ (Arthur, Vassilvitskii 2007): the first centre is a row drawn evenly, each further one a row drawn in proportion to
-/// its squared distance to the centres so far; of 2 + ln k such rows the one that leaves the least sum of distances is taken
+/// k-means++ (Arthur, Vassilvitskii 2007): the first centre is a row drawn evenly, each further one a row drawn in proportion
+/// to its squared distance to the centres so far; of 2 + ln k such rows the one that leaves the least sum of distances is taken
 /// (their greedy form).
 enum KMeansSeeds {
   static func draw(_ points: Points, k: Int, seed: UInt64, on backend: any Backend) -> [Double] {

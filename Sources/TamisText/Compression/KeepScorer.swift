@@ -32,21 +32,13 @@ public protocol PieceTokenizer: AnyObject {
 
 extension PieceTokenizer {
   func encode(_ text: [UInt8], _ options: EncodeOptions) throws(TamisError) -> Encoding {
-    try withBytes(text) { (bytes) throws(TamisError) in try encode(bytes, options) }
+    try text.withUnsafeBufferPointer { (bytes) throws(TamisError) in try encode(bytes, options) }
   }
 
   func count(_ text: some Collection<UInt8>) throws(TamisError) -> Int {
     if text.isEmpty { return 0 }
-    return try withBytes(Array(text)) { (bytes) throws(TamisError) in try count(bytes, parseSpecialTokens: false) }
+    return try Array(text).withUnsafeBufferPointer { (bytes) throws(TamisError) in try count(bytes, parseSpecialTokens: false) }
   }
-}
-
-/// `withUnsafeBufferPointer` with a typed error.
-func withBytes<R>(_ bytes: [UInt8], _ body: (UnsafeBufferPointer<UInt8>) throws(TamisError) -> R) throws(TamisError) -> R {
-  let result: Result<R, TamisError> = bytes.withUnsafeBufferPointer { buffer in
-    do throws(TamisError) { return .success(try body(buffer)) } catch { return .failure(error) }
-  }
-  return try result.get()
 }
 
 extension TextEncoder: KeepScorer {
@@ -56,7 +48,8 @@ extension TextEncoder: KeepScorer {
   /// Softmax of the two labels, label 1.
   public func keepProbabilities(_ tokens: RaggedTokens, progress: Progress?) throws(TamisError) -> [Float] {
     guard config.labels.count == 2 else {
-      throw TamisError(.unsupported, "encoder has a head of \(config.labels.count) labels; expected 2, of which label 1 is \"keep\"")
+      throw TamisError(
+        .unsupported, "encoder has a head of \(config.labels.count) labels; expected 2, of which label 1 is \"keep\"")
     }
     let both = UnsafeMutablePointer<Float>.allocate(capacity: max(1, 2 * tokens.ids.count))
     defer { both.deallocate() }

@@ -1,14 +1,13 @@
 import TamisCore
 import TamisDevice
 
-/// Compat mode: the pipeline of llmlingua 0.2.2's `compress_prompt_llmlingua2`, step by step and with its quirks. What raises there is
-/// `invalidArgument` here.
+/// Compat mode: the pipeline of llmlingua 0.2.2's `compress_prompt_llmlingua2`, step by step and with its quirks. What raises
+/// there is `invalidArgument` here.
 struct LLMLingua2 {
   let scorer: any KeepScorer
   /// With the placeholders [NEW0] .. added.
   let tokenizer: any PieceTokenizer
   let counter: any PieceTokenizer
-  let family: PieceFamily
   let options: CompressionOptions
   let batchChunks: Int
 
@@ -29,16 +28,17 @@ struct LLMLingua2 {
   private var encoderSeconds = 0.0
 
   init(
-    scorer: any KeepScorer, tokenizer: any PieceTokenizer, counter: any PieceTokenizer, family: PieceFamily, options: CompressionOptions,
+    scorer: any KeepScorer, tokenizer: any PieceTokenizer, counter: any PieceTokenizer, options: CompressionOptions,
     batchChunks: Int
   ) {
     self.scorer = scorer
     self.tokenizer = tokenizer
     self.counter = counter
-    self.family = family
     self.options = options
     self.batchChunks = max(1, batchChunks)
   }
+
+  private var family: PieceFamily { tokenizer.family }
 
   static func placeholder(_ i: Int) -> String { "[NEW\(i)]" }
 
@@ -90,17 +90,23 @@ struct LLMLingua2 {
       let placeholder = Array(Self.placeholder(i).utf8)
       guard let id = tokenizer.id(ofPiece: placeholder), Int(id) < scorer.vocabularySize else {
         throw .invalid(
-          "options->force_tokens[\(i)] is not one piece and the encoder has no row for its placeholder; expected an encoder made with added_rows")
+          "options->force_tokens[\(i)] is not one piece and the encoder has no row for its placeholder; "
+            + "expected an encoder made with added_rows")
       }
       // a dict: the later of equal strings replaces the placeholder and keeps the place
-      if let at = map.firstIndex(where: { $0.text == text }) { map[at].placeholder = placeholder } else { map.append((text, placeholder)) }
+      if let at = map.firstIndex(where: { $0.text == text }) {
+        map[at].placeholder = placeholder
+      } else {
+        map.append((text, placeholder))
+      }
     }
     return map
   }
 
   private static let plain = EncodeOptions(addSpecialTokens: false, parseSpecialTokens: true)
 
-  /// tokenizer.tokenize: pieces as spelt; where the vocabulary has none for a text, that text (SentencePiece) or [UNK] (WordPiece).
+  /// tokenizer.tokenize: pieces as spelt; where the vocabulary has none for a text, that text (SentencePiece) or [UNK]
+  /// (WordPiece).
   private func tokenize(_ text: [UInt8]) throws(TamisError) -> [[UInt8]] {
     let encoding = try tokenizer.encode(text, Self.plain)
     let unknown = tokenizer.unknownId
@@ -111,7 +117,8 @@ struct LLMLingua2 {
         let start = Int(encoding.starts[t])
         let end = Int(encoding.ends[t])
         // where the vocabulary has ▁, it stands before the unknown text as a piece of its own
-        let begins = pieces.last != PieceFamily.bar && (start == 0 || text[start - 1] <= 0x20 || text[start] <= 0x20)
+        let opens = start == 0 || text[start - 1] <= 0x20 || (start < text.count && text[start] <= 0x20)
+        let begins = pieces.last != PieceFamily.bar && opens
         pieces.append((begins ? PieceFamily.bar : []) + text[start..<end].drop { $0 <= 0x20 })
       } else {
         pieces.append(tokenizer.piece(encoding.ids[t]) ?? [])
@@ -139,8 +146,8 @@ struct LLMLingua2 {
     return chunks
   }
 
-  /// Tokenises each chunk's text again, puts [CLS] and [SEP] around it (unknown pieces to SentencePiece vocabularies), cuts it at 512,
-  /// and keeps what the encoder says of every token but the padding.
+  /// Tokenises each chunk's text again, puts [CLS] and [SEP] around it (unknown pieces to SentencePiece vocabularies), cuts it
+  /// at 512, and keeps what the encoder says of every token but the padding.
   private mutating func score(_ contexts: inout [Text], _ which: [Int], _ progress: Progress?) throws(TamisError) {
     let unknown = tokenizer.unknownId ?? 0
     let first = tokenizer.id(ofPiece: Array("[CLS]".utf8)) ?? unknown
@@ -207,7 +214,7 @@ struct LLMLingua2 {
       merged.append(all)
     }
     let q = 100 * (1 - levelRate)
-    guard q.isFinite, let threshold = Percentile.linear(means, Int(max(-1, min(101, q)).rounded(.towardZero)), single: true) else {
+    guard let threshold = Quantile.percentile(means, q, single: true) else {
       throw .invalid("options->context_level_rate asks for percentile \(q); expected 0 to 100, as numpy does")
     }
     var reserved = 0
@@ -244,7 +251,9 @@ struct LLMLingua2 {
       }
     }
     context.compressedTokens = try counter.count(context.text)
-    context.score = context.words.isEmpty ? .nan : context.words.reduce(0) { $0 + Double($1.probability) } / Double(context.words.count)
+    if !context.words.isEmpty {
+      context.score = context.words.reduce(0) { $0 + Double($1.probability) } / Double(context.words.count)
+    }
   }
 
   /// The spelling that labels have: SentencePiece words without their ▁.

@@ -1,6 +1,7 @@
 import TamisCore
 
-/// Which of llmlingua's two sets of rules a tokenizer falls under: WordPiece ("##" continues a word) or SentencePiece ("▁" begins one).
+/// Which of llmlingua's two sets of rules a tokenizer falls under: WordPiece ("##" continues a word) or SentencePiece ("▁"
+/// begins one).
 public enum PieceFamily: Sendable {
   case wordPiece
   case sentencePiece
@@ -25,7 +26,7 @@ public enum PieceFamily: Sendable {
 
   static func withoutBars(_ piece: [UInt8]) -> [UInt8] {
     var start = 0
-    while piece.count - start >= 3, piece[start] == bar[0], piece[start + 1] == bar[1], piece[start + 2] == bar[2] { start += 3 }
+    while piece[start...].starts(with: bar) { start += bar.count }
     return Array(piece[start...])
   }
 
@@ -41,10 +42,9 @@ public enum PieceFamily: Sendable {
 
   /// Python's `piece in string.punctuation`: a run of neighbours of that string.
   static func isInPunctuation(_ piece: [UInt8]) -> Bool {
-    let n = piece.count
-    if n == 0 { return true }
-    guard n <= punctuation.count, let start = punctuation.firstIndex(of: piece[0]), start + n <= punctuation.count else { return false }
-    return punctuation[start..<start + n].elementsEqual(piece)
+    if piece.isEmpty { return true }
+    guard let start = punctuation.firstIndex(of: piece[0]) else { return false }
+    return punctuation[start...].starts(with: piece)
   }
 
   private static let punctuation = Array("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~".utf8)
@@ -76,16 +76,7 @@ extension [UInt8] {
 
   /// re.search(r"\d")
   var hasDecimalDigit: Bool {
-    withUnsafeBufferPointer { bytes in
-      let reader = ScalarReader(bytes: bytes)
-      var i = 0
-      while i < bytes.count {
-        let next = reader.scalar(at: i)
-        if DecimalDigit.contains(next.code) { return true }
-        i += next.length
-      }
-      return false
-    }
+    withUnsafeBufferPointer { ScalarReader(bytes: $0).hasDigit(0, $0.count) }
   }
 
   /// re.findall of llmlingua's words: runs of \w, and single characters of a list.

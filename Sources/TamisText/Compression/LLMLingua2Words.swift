@@ -1,7 +1,8 @@
 import TamisCore
 
 /// llmlingua 0.2.2's words of one chunk and its choice among them (arXiv 2403.12968, section 4; methods as in the package).
-/// Its numbers are numpy's: a probability is f32 until it was forced, when it is a Python float, and a list with one Python float is f64.
+/// Its numbers are numpy's: a probability is f32 until it was forced, when it is a Python float, and a list with one Python
+/// float is f64.
 struct LLMLingua2Words {
   struct Value: Equatable {
     var value: Double
@@ -111,8 +112,10 @@ struct LLMLingua2Words {
   }
 
   private func percentile(_ values: [Double], _ q: Double, single: Bool) throws(TamisError) -> Double {
-    guard !values.isEmpty else { throw .invalid("texts: a chunk has no words the encoder knows, where llmlingua raises IndexError") }
-    guard q.isFinite, let found = Percentile.linear(values, Int(max(-1, min(101, q)).rounded(.towardZero)), single: single) else {
+    guard !values.isEmpty else {
+      throw .invalid("texts: a chunk has no words the encoder knows, where llmlingua raises IndexError")
+    }
+    guard let found = Quantile.percentile(values, q, single: single) else {
       throw .invalid("options->rate asks for percentile \(q); expected 0 to 100, as numpy does")
     }
     return found

@@ -2,42 +2,36 @@
 enum MarkdownSpans {
   /// `code`, with as many back-ticks after as before.
   static func code(_ text: UnsafeBufferPointer<UInt8>, outside: [Range<Int>]) -> [Range<Int>] {
-    var found: [Range<Int>] = []
-    var cursor = RangeCursor(outside)
-    var i = 0
-    while i < text.count {
-      if let skip = cursor.overlapping(i, i + 1) {
-        i = skip.upperBound
-        continue
-      }
-      guard text[i] == 0x60 else {
-        i += 1
-        continue
-      }
+    search(text, outside) { i in
+      guard text[i] == 0x60 else { return nil }
       let length = run(text, i)
-      if let close = closing(text, from: i + length, length: length) {
-        found.append(i..<close)
-        i = close
-      } else {
-        i += length
-      }
+      if let close = closing(text, from: i + length, length: length) { return i..<close }
+      return i + length..<i + length
     }
-    return found
   }
 
   /// [text](address), ![image](address) and [text][reference].
   static func links(_ text: UnsafeBufferPointer<UInt8>, outside: [Range<Int>]) -> [Range<Int>] {
+    search(text, outside) { i in
+      guard text[i] == 0x5b, i == 0 || text[i - 1] != 0x5c, let end = link(text, i) else { return nil }
+      return (i > 0 && text[i - 1] == 0x21 ? i - 1 : i)..<end
+    }
+  }
+
+  /// What `find` finds at the places outside of `outside`, from left to right, going on past each find. An empty range is no
+  /// find but a place to go on from.
+  private static func search(
+    _ text: UnsafeBufferPointer<UInt8>, _ outside: [Range<Int>], _ find: (Int) -> Range<Int>?
+  ) -> [Range<Int>] {
     var found: [Range<Int>] = []
     var cursor = RangeCursor(outside)
     var i = 0
     while i < text.count {
       if let skip = cursor.overlapping(i, i + 1) {
         i = skip.upperBound
-        continue
-      }
-      if text[i] == 0x5b, i == 0 || text[i - 1] != 0x5c, let end = link(text, i) {
-        found.append((i > 0 && text[i - 1] == 0x21 ? i - 1 : i)..<end)
-        i = end
+      } else if let range = find(i) {
+        if !range.isEmpty { found.append(range) }
+        i = range.upperBound
       } else {
         i += 1
       }
@@ -75,7 +69,9 @@ enum MarkdownSpans {
   }
 
   /// Past the bracket that closes the one at `open`.
-  private static func balanced(_ text: UnsafeBufferPointer<UInt8>, _ open: Int, _ left: UInt8, _ right: UInt8, limit: Int) -> Int? {
+  private static func balanced(
+    _ text: UnsafeBufferPointer<UInt8>, _ open: Int, _ left: UInt8, _ right: UInt8, limit: Int
+  ) -> Int? {
     var depth = 0
     var i = open
     let end = min(text.count, open + limit)

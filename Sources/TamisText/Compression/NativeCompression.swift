@@ -11,11 +11,13 @@ struct NativeCompression {
   let chunkTokens: Int
   let batchChunks: Int
 
-  var words: [CompressionWord] = []
+  private var words: [CompressionWord] = []
   /// Words of each text.
-  var ranges: [Range<Int>] = []
-  var originTokens: [Int] = []
+  private var ranges: [Range<Int>] = []
+  private var originTokens: [Int] = []
   private var json: [JSONMembers?] = []
+  /// Bytes of each text that stay as they are.
+  private var protected: [[Range<Int>]] = []
 
   /// Bytes of a text that are tokenised at a time.
   private static let windowBytes = 1 << 16
@@ -36,7 +38,8 @@ struct NativeCompression {
     let started = monotonicSeconds()
     let scores = needsScores(texts.count)
     var queue = ChunkQueue(
-      scorer: scorer, template: tokenizer.template, chunkTokens: chunkTokens, batchChunks: batchChunks, rule: options.tokenToWord)
+      scorer: scorer, template: tokenizer.template, chunkTokens: chunkTokens, batchChunks: batchChunks,
+      rule: options.tokenToWord)
     let total = Double(max(1, texts.reduce(0) { $0 + $1.count }))
     let report: (Double) -> Bool = { bytes in progress?(min(1, bytes / total)) ?? true }
     for text in texts {
@@ -76,14 +79,8 @@ struct NativeCompression {
   ) throws(TamisError) {
     let first = words.count
     let members = options.protect.contains(.json) ? JSONMembers(text) : nil
-    var whole = members?.leaves ?? []
-    if members == nil {
-      whole = WebAddresses.find(in: text, 0..<text.count)
-      if options.protect.contains(.tables) {
-        whole = ProtectedRegions.united(whole + ProtectedRegions(text, .tables).rows)
-      }
-    }
-    var builder = WordBuilder(text, whole: whole)
+    let regions = members == nil ? ProtectedRegions(text, options.protect) : nil
+    var builder = WordBuilder(text, whole: members?.leaves ?? regions?.words ?? [])
     let sentences = SentenceEnds(text, options.chunkEndTokens)
     var wordOf: [Int32] = []
     var tokens = 0
@@ -107,9 +104,11 @@ struct NativeCompression {
     ranges.append(first..<words.count)
     originTokens.append(tokens)
     json.append(members)
+    protected.append(regions?.kept ?? [])
   }
 
-  /// Adds the counted tokens of a window to its words. A token belongs to the word its last byte lies in; white space to the word after it.
+  /// Adds the counted tokens of a window to its words. A token belongs to the word its last byte lies in; white space to the
+  /// word after it.
   private static func count(
     _ slice: UnsafeBufferPointer<UInt8>, _ base: Int, _ counter: (any PieceTokenizer)?, _ words: inout [CompressionWord],
     _ wordOf: [Int32]
@@ -155,8 +154,8 @@ struct NativeCompression {
       for w in ranges[i] where cursor.overlapping(Int(words[w].start), Int(words[w].end)) == nil {
         words[w].flags.insert(.forced)
       }
-    } else if !options.protect.isEmpty {
-      forced.mark(regions: ProtectedRegions(text, options.protect).kept, &words, ranges[i])
+    } else {
+      forced.mark(regions: protected[i], &words, ranges[i])
     }
   }
 
@@ -202,8 +201,8 @@ struct NativeCompression {
       try write(texts, open, &result)
     } else if let threshold = options.threshold {
       for i in open {
-        _ = BudgetSelection.keep(&words, ranges[i], above: threshold)
-        if options.dropConsecutive { _ = dropRepeats(texts[i], ranges[i]) }
+        BudgetSelection.keep(&words, ranges[i], above: threshold)
+        if options.dropConsecutive { dropRepeats(texts[i], ranges[i]) }
       }
       try write(texts, open, &result)
     } else {
@@ -217,14 +216,17 @@ struct NativeCompression {
     _ target: Int, _ available: Int, _ texts: [UnsafeBufferPointer<UInt8>], _ open: [Int], _ result: inout Compression
   ) throws(TamisError) {
     let groups = BudgetGroups(options.scope, words, open.map { ranges[$0] })
+    func keep(_ budget: Int) throws(TamisError) {
+      groups.keep(&words, budget: budget)
+      if options.dropConsecutive { for i in open { dropRepeats(texts[i], ranges[i]) } }
+      try write(texts, open, &result)
+    }
     let measures = counter != nil || open.contains { json[$0] != nil } || options.dropConsecutive
     var budget = target
     var best: (budget: Int, tokens: Int)?
     var last = -1
     for _ in 0..<(measures ? 6 : 1) {
-      groups.keep(&words, budget: budget)
-      if options.dropConsecutive { for i in open { _ = dropRepeats(texts[i], ranges[i]) } }
-      try write(texts, open, &result)
+      try keep(budget)
       let tokens = open.reduce(0) { $0 + result.contexts[$1].compressedTokens }
       last = budget
       if isBetter(tokens, than: best?.tokens, target) { best = (budget, tokens) }
@@ -233,10 +235,7 @@ struct NativeCompression {
       if next == budget { break }
       budget = next
     }
-    guard let best, best.budget != last else { return }
-    groups.keep(&words, budget: best.budget)
-    if options.dropConsecutive { for i in open { _ = dropRepeats(texts[i], ranges[i]) } }
-    try write(texts, open, &result)
+    if let best, best.budget != last { try keep(best.budget) }
   }
 
   /// The most tokens that fit; without any that fit, the fewest.
@@ -247,20 +246,17 @@ struct NativeCompression {
   }
 
   /// Drops a forced token that would follow the same forced token.
-  private mutating func dropRepeats(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) -> Int {
-    var dropped = 0
+  private mutating func dropRepeats(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) {
     var previous: Int?
     for i in range where words[i].isKept {
       if let last = previous, words[i].flags.contains(.forceToken), words[last].flags.contains(.forceToken),
         text[Int(words[i].start)..<Int(words[i].end)].elementsEqual(text[Int(words[last].start)..<Int(words[last].end)])
       {
         words[i].flags.remove(.kept)
-        dropped += 1
       } else {
         previous = i
       }
     }
-    return dropped
   }
 
   // MARK: use

@@ -5,8 +5,8 @@ public import TamisDevice
 import Glibc
 #endif
 
-/// Shorter prompts: an encoder, its tokenizer and a tokenizer to count with (LLMLingua-2, arXiv 2403.12968; include/tamis/compression.h).
-/// Any number of threads may use one.
+/// Shorter prompts: an encoder, its tokenizer and a tokenizer to count with (LLMLingua-2, arXiv 2403.12968;
+/// include/tamis/compression.h). Any number of threads may use one.
 public final class PromptCompressor: @unchecked Sendable {
   private let scorer: any KeepScorer
   private let tokenizer: any PieceTokenizer
@@ -31,11 +31,11 @@ public final class PromptCompressor: @unchecked Sendable {
       "options->chunk_tokens is \(chunkTokens); expected 0, or 8 to \(scorer.maxTokens)")
     try require(
       (1...65536).contains(batchChunks), "options->batch_chunks is \(batchChunks); expected 1 to 65536")
-    try require(
-      (0...10000).contains(maxForceTokens), "options->max_force_token is \(maxForceTokens); expected 0 to 10000")
+    try Self.check(maxForceTokens: maxForceTokens)
     try require(
       tokenizer.pieceCount <= scorer.vocabularySize,
-      "tokenizer has ids up to \(tokenizer.pieceCount - 1); expected at most \(scorer.vocabularySize - 1), the encoder's last row")
+      "tokenizer has ids up to \(tokenizer.pieceCount - 1); expected at most \(scorer.vocabularySize - 1), the encoder's last "
+        + "row")
     let template = tokenizer.template
     try require(
       !template.prefix.isEmpty && !template.suffix.isEmpty,
@@ -51,6 +51,11 @@ public final class PromptCompressor: @unchecked Sendable {
     self.maxForceTokens = maxForceTokens
     lock = .allocate(capacity: 1)
     pthread_mutex_init(lock, nil)
+  }
+
+  static func check(maxForceTokens: Int) throws(TamisError) {
+    try require(
+      (0...10000).contains(maxForceTokens), "options->max_force_token is \(maxForceTokens); expected 0 to 10000")
   }
 
   deinit {
@@ -70,11 +75,12 @@ public final class PromptCompressor: @unchecked Sendable {
     switch options.mode {
     case .native:
       var run = NativeCompression(
-        scorer: scorer, tokenizer: tokenizer, counter: counter, options: options, chunkTokens: chunkTokens, batchChunks: batchChunks)
+        scorer: scorer, tokenizer: tokenizer, counter: counter, options: options, chunkTokens: chunkTokens,
+        batchChunks: batchChunks)
       return try run.run(texts, progress: progress)
     case .compat:
       var run = LLMLingua2(
-        scorer: scorer, tokenizer: try placeholderTokenizer(), counter: counter ?? tokenizer, family: tokenizer.family, options: options,
+        scorer: scorer, tokenizer: try placeholderTokenizer(), counter: counter ?? tokenizer, options: options,
         batchChunks: batchChunks)
       return try run.run(texts.map { Array($0) }, progress: progress)
     }
@@ -84,7 +90,7 @@ public final class PromptCompressor: @unchecked Sendable {
   public func compress(_ text: String, _ options: CompressionOptions = .init(), progress: Progress? = nil) throws(TamisError)
     -> Compression
   {
-    try withBytes(Array(text.utf8)) { (bytes) throws(TamisError) in try compress([bytes], options, progress: progress) }
+    try compress(arrays: [Array(text.utf8)], options, progress: progress)
   }
 
   /// Tokens of a text as they are counted here.

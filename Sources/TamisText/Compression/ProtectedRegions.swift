@@ -1,22 +1,23 @@
-/// The parts of a text that protection keeps as they are, and the table rows it keeps or drops whole.
+/// The parts of a text that are one word each, and those that protection keeps as they are.
 struct ProtectedRegions {
   /// Kept verbatim; ascending, apart.
-  var kept: [Range<Int>] = []
-  /// One word each; ascending, apart.
-  var rows: [Range<Int>] = []
+  private(set) var kept: [Range<Int>] = []
+  /// Addresses, and the table rows that protection keeps or drops whole; ascending, apart.
+  private(set) var words: [Range<Int>]
 
   init(_ text: UnsafeBufferPointer<UInt8>, _ protect: Protection) {
-    var fences: [Range<Int>] = []
-    if !protect.isDisjoint(with: [.code, .tables, .links]) { fences = MarkdownBlocks.fences(text) }
-    if protect.contains(.code) { kept += fences }
-    if protect.contains(.tables) {
-      let tables = MarkdownBlocks.tables(text, outside: fences)
-      kept += tables.heads
-      rows = tables.rows
+    words = WebAddresses.find(in: text)
+    if protect.contains(.urls) { kept += words }
+    if !protect.isDisjoint(with: [.code, .tables, .links]) {
+      let fences = MarkdownBlocks.fences(text)
+      if protect.contains(.code) { kept += fences + MarkdownSpans.code(text, outside: fences) }
+      if protect.contains(.tables) {
+        let tables = MarkdownBlocks.tables(text, outside: fences)
+        kept += tables.heads
+        words = Self.united(words + tables.rows)
+      }
+      if protect.contains(.links) { kept += MarkdownSpans.links(text, outside: fences) }
     }
-    if protect.contains(.code) { kept += MarkdownSpans.code(text, outside: fences) }
-    if protect.contains(.links) { kept += MarkdownSpans.links(text, outside: fences) }
-    if protect.contains(.urls) { kept += WebAddresses.find(in: text, 0..<text.count) }
     kept = Self.united(kept)
   }
 

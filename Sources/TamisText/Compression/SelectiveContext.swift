@@ -2,8 +2,8 @@ import TamisCore
 
 /// Selective Context (arXiv 2310.06201): units of a text that a language model finds predictable are dropped.
 ///
-/// Score: self-information I(x_t) = -ln p(x_t | x_<t) (eq. 1), which the host's model gives per token; that of a unit is the mean
-/// over its tokens. Spend: units below a percentile go. Use: `KeptText`.
+/// Score: self-information I(x_t) = -ln p(x_t | x_<t) (eq. 1), which the host's model gives per token; that of a unit is the
+/// mean over its tokens. Spend: units below a percentile go. Use: `KeptText`.
 public enum SelectiveContext {
   public static let defaultReduceRatio = 0.35
 
@@ -36,7 +36,9 @@ public enum SelectiveContext {
     return zip(sums, parts).map { sum, n in n == 0 ? .nan : Float(sum / Double(n)) }
   }
 
-  private static func overlap(_ a: TextSpan, _ b: TextSpan) -> Int { max(0, Int(min(a.end, b.end)) - Int(max(a.start, b.start))) }
+  private static func overlap(_ a: TextSpan, _ b: TextSpan) -> Int {
+    max(0, Int(min(a.end, b.end)) - Int(max(a.start, b.start)))
+  }
 
   /// The units whose score is not below the percentile 100 * reduceRatio of the scores that are not NaN, ascending, and that
   /// percentile. A unit without a score (NaN) is kept, as in the official code: nothing is known against it.

@@ -1,4 +1,5 @@
-/// Where a chunk had better end: after the tokens the caller names, or after the marks that end sentences and after line breaks.
+/// Where a chunk had better end: after the tokens the caller names, or after the marks that end sentences and after line
+/// breaks.
 struct SentenceEnds {
   private let text: UnsafeBufferPointer<UInt8>
   private let tokens: [[UInt8]]?
@@ -40,7 +41,6 @@ struct SentenceEnds {
 
   private func contains(_ gap: Range<Int>, _ token: [UInt8]) -> Bool {
     guard !token.isEmpty else { return false }
-    for i in gap.lowerBound...(gap.upperBound - token.count) where text[i..<i + token.count].elementsEqual(token) { return true }
-    return false
+    return (gap.lowerBound...(gap.upperBound - token.count)).contains { text[$0..<$0 + token.count].elementsEqual(token) }
   }
 }

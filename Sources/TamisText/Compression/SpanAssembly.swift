@@ -1,4 +1,5 @@
-/// Kept words back to text (native mode): spans of the original, and between two of them a space where letters would grow together.
+/// Kept words back to text (native mode): spans of the original, and between two of them a space where letters would grow
+/// together.
 struct SpanAssembly {
   private let text: ScalarReader
   private let lineBreaks: LineBreaks

@@ -36,6 +36,7 @@ public final class SpecPC {
     try require(
       options.window >= 1 && options.window <= tokens,
       "options->window is \(options.window); expected 1 to the \(tokens) tokens of the prompt")
+    try require(tokens <= Int(Int32.max), "n_tokens is \(tokens); expected at most \(Int32.max)")
     try options.budget.check()
     self.options = options
     self.tokens = tokens
@@ -50,8 +51,8 @@ public final class SpecPC {
     let isStep = queries == 1 && keys >= tokens
     try require(
       isStep || queries == options.window && keys == tokens,
-      "rows is [\(rows.shape[0]), \(queries), \(keys)]; expected [heads, \(options.window), \(tokens)], or one query over at least"
-        + " \(tokens) keys")
+      "rows is [\(rows.shape[0]), \(queries), \(keys)]; expected [heads, \(options.window), \(tokens)], or one query over at "
+        + "least \(tokens) keys")
     if layer < options.startingLayer { return }
     let table = Kernels.active
     let row = UnsafeMutablePointer<Float>.allocate(capacity: tokens)

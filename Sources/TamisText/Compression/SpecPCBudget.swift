@@ -25,7 +25,8 @@ public struct SpecPCBudget: Sendable {
     try require((neighbours ?? 0) >= 0, "options->neighbours is \(neighbours ?? 0); expected at least 0, or -1 for the kernel")
   }
 
-  /// The tokens that are kept of scores.count, ascending. Ties go to the lower index, NaN counts as -inf. window <= scores.count.
+  /// The tokens that are kept of scores.count, ascending. Ties go to the lower index, NaN counts as -inf. window <=
+  /// scores.count.
   public func select(_ scores: [Float], window: Int) -> [Int32] {
     let n = scores.count
     if capacity >= n { return (0..<n).map { Int32(truncatingIfNeeded: $0) } }
@@ -45,8 +46,8 @@ public struct SpecPCBudget: Sendable {
     }
     for i in n - window..<n { take(i) }
     let offsets = offsetsByDistance()
-    for i in best {
-      for offset in offsets where kept < capacity { take(min(max(Int(i) + offset, 0), n - 1)) }
+    for i in best where kept < capacity {
+      for offset in offsets { take(min(max(Int(i) + offset, 0), n - 1)) }
     }
     return (0..<n).filter { isKept[$0] }.map { Int32(truncatingIfNeeded: $0) }
   }

@@ -1,5 +1,5 @@
-/// Cuts a long text to pieces that can be tokenised one by one: before a space that follows a letter or digit, where words and counted
-/// tokens end in every tokenizer; else before any white space; else between two characters.
+/// Cuts a long text to pieces that can be tokenised one by one: before a space that follows a letter or digit, where words and
+/// counted tokens end in every tokenizer; else before any white space; else between two characters.
 enum TextWindow {
   static func end(_ text: UnsafeBufferPointer<UInt8>, from start: Int, bytes: Int) -> Int {
     let limit = start + bytes

@@ -4,9 +4,9 @@ public enum WordAlignment: Int32, Sendable {
   case window = 1
 
   /// LLMLingua-2's fuzzy alignment (arXiv 2403.12968, Algorithm 1; `label_word.py` of the official code): each word of the
-  /// compression looks for an equal, unlabelled word of the text from the last match outwards, forwards first, less than `window`
-  /// words away, labels it and goes on from there, but never by more than window / 2 at once. Words without a partner are passed
-  /// over.
+  /// compression looks for an equal, unlabelled word of the text from the last match outwards, forwards first, less than
+  /// `window` words away, labels it and goes on from there, but never by more than window / 2 at once. Words without a partner
+  /// are passed over.
   static func window(_ original: [Int32], _ compressed: [Int32], window: Int) -> [Bool] {
     var labels = [Bool](repeating: false, count: original.count)
     let half = window / 2
@@ -35,9 +35,9 @@ public enum WordAlignment: Int32, Sendable {
   /// Pairs of equal words that `exact` weighs at most: 128 MB of them.
   static let largestSearch = 1 << 23
 
-  /// The embedding of the compression in the text, in order, of least cost: g words skipped between two kept ones cost four times
-  /// the bit length of g, a second one inside another line costs 8, a word whose bytes differ 1; ties go to the later word. nil
-  /// when there is none, or when the search would weigh more than `limit` pairs of equal words.
+  /// The embedding of the compression in the text, in order, of least cost: g words skipped between two kept ones cost four
+  /// times the bit length of g, a second one inside another line costs 8, a word whose bytes differ 1; ties go to the later
+  /// word. nil when there is none, or when the search would weigh more than `limit` pairs of equal words.
   /// - Parameters:
   ///   - lines: number of the line of each word of the text.
   ///   - isSame: whether word j of the text and word i of the compression have the same bytes.
@@ -134,9 +134,19 @@ public enum WordAlignment: Int32, Sendable {
     func of(_ word: Int32, in range: Range<Int>) -> ArraySlice<Int32> {
       guard Int(word) + 1 < starts.count else { return [] }
       let all = places[starts[Int(word)]..<starts[Int(word) + 1]]
-      let first = all.firstIndex { Int($0) >= range.lowerBound } ?? all.endIndex
-      let past = all[first...].firstIndex { Int($0) >= range.upperBound } ?? all.endIndex
-      return all[first..<past]
+      let first = Self.lowerBound(all, range.lowerBound)
+      return all[first..<max(first, Self.lowerBound(all, range.upperBound))]
+    }
+
+    /// The first index of an ascending list whose place is not below `place`.
+    private static func lowerBound(_ list: ArraySlice<Int32>, _ place: Int) -> Int {
+      var low = list.startIndex
+      var high = list.endIndex
+      while low < high {
+        let middle = (low + high) / 2
+        if Int(list[middle]) < place { low = middle + 1 } else { high = middle }
+      }
+      return low
     }
   }
 }

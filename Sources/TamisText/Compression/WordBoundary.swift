@@ -1,13 +1,14 @@
-/// Whether a word may end inside a text, by the characters on both sides. Decided by the text alone, so it is the same for every tokenizer.
+/// Whether a word may end inside a text, by the characters on both sides. Decided by the text alone, so it is the same for
+/// every tokenizer.
 ///
-/// Letters and digits grow together; so do what stands between two of them in 3.5, 1,000, 10:30, 1/2, don't, U.S, AT&T, well-known and
-/// snake_case, a currency sign or sign and its number, a number and its per cent, runs of one punctuation character, and anything with
-/// the marks and joiners that follow it.
+/// Letters and digits grow together; so do what stands between two of them in 3.5, 1,000, 10:30, 1/2, don't, U.S, AT&T,
+/// well-known and snake_case, a currency sign or sign and its number, a number and its per cent, runs of one punctuation
+/// character, and anything with the marks and joiners that follow it.
 struct WordBoundary {
   let text: ScalarReader
 
-  /// `i` is strictly inside the text and no white space stands on either side.
-  func joins(at i: Int) -> Bool {
+  /// `i` is strictly inside the text and no white space stands on either side. `start`: where the word before i begins.
+  func joins(at i: Int, wordFrom start: Int) -> Bool {
     let a = text.scalar(before: i)
     let b = text.scalar(at: i)
     let left = ScalarClass(a.code)
@@ -15,7 +16,7 @@ struct WordBoundary {
     if right == .extend || left == .extend { return left != .space && right != .space }
     if left.isWord && right.isWord { return true }
     if left == .katakana && right == .katakana { return true }
-    if left == .regional && right == .regional { return regionalPair(endingAt: i) }
+    if left == .regional && right == .regional { return endsInsidePair(i, from: start) }
     if left.isWord && right == .punctuation {
       if b.code == 0x25 && left == .digit { return true }  // 50%
       let after = i + b.length
@@ -51,11 +52,12 @@ struct WordBoundary {
     }
   }
 
-  /// Flags are pairs of regional indicators: odd ones join the next.
-  private func regionalPair(endingAt i: Int) -> Bool {
+  /// Flags are pairs of regional indicators: odd ones join the next. Words end between pairs, so no more than the word is
+  /// looked at.
+  private func endsInsidePair(_ i: Int, from start: Int) -> Bool {
     var count = 0
     var at = i
-    while at > 0 {
+    while at > start {
       let previous = text.scalar(before: at)
       guard ScalarClass(previous.code) == .regional else { break }
       count += 1

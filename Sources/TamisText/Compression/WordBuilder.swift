@@ -1,10 +1,12 @@
-/// Groups the encoder's tokens to words of the text (native mode). Every byte that is no white space belongs to a word: what no token
-/// covers (characters a tokenizer removes) is a part of the word before it, or of the first.
+/// Groups the encoder's tokens to words of the text (native mode). Every byte that is no white space belongs to a word: what no
+/// token covers (characters a tokenizer removes) is a part of the word before it, or of the first.
 struct WordBuilder {
   let text: ScalarReader
   private let boundary: WordBoundary
   private let whole: [Range<Int>]
   private var nextWhole = 0
+  /// From the last word, or from the text's beginning, up to here is white space.
+  private var blank = 0
 
   /// `whole` ascending, apart: each is one word.
   init(_ text: UnsafeBufferPointer<UInt8>, whole: [Range<Int>]) {
@@ -34,7 +36,7 @@ struct WordBuilder {
         wordOfToken.append(Int32(words.count))
         continue
       }
-      if words.count > first, joinsPrevious(start, previousEnd: Int(words[words.count - 1].end), apart: waiting > 0) {
+      if words.count > first, joins(words[words.count - 1], start, apart: waiting > 0) {
         words[words.count - 1].end = Int64(max(end, Int(words[words.count - 1].end)))
         takeWaiting(&waiting, &words, &wordOfToken)
         words[words.count - 1].pieces += 1
@@ -43,7 +45,7 @@ struct WordBuilder {
       }
       if words.count > first { close(&words[words.count - 1], before: start) }
       // what no token covers at the text's beginning
-      let head = words.count == first ? min(text.skippingSpace(from: 0, to: start), start) : start
+      let head = words.count == first ? text.skippingSpace(from: blank, to: start) : start
       words.append(CompressionWord(start: head, end: end, pieces: UInt32(1 + waiting)))
       wordOfToken.append(Int32(words.count - 1))
       waiting = 0
@@ -52,9 +54,10 @@ struct WordBuilder {
     if words.count > first {
       close(&words[words.count - 1], before: range.upperBound)
     } else {
-      let start = text.skippingSpace(from: 0, to: range.upperBound)
-      guard start < range.upperBound else { return }
-      words.append(CompressionWord(start: start, end: text.trimmingSpace(from: start, to: range.upperBound), pieces: UInt32(waiting)))
+      blank = text.skippingSpace(from: blank, to: range.upperBound)
+      guard blank < range.upperBound else { return }
+      words.append(
+        CompressionWord(start: blank, end: text.trimmingSpace(from: blank, to: range.upperBound), pieces: UInt32(waiting)))
     }
   }
 
@@ -67,12 +70,17 @@ struct WordBuilder {
   }
 
   /// The word takes what stands between it and `next` and is no white space at its end.
-  private func close(_ word: inout CompressionWord, before next: Int) {
-    let end = Int(word.end)
-    if end < next { word.end = Int64(text.trimmingSpace(from: end, to: next)) }
+  private mutating func close(_ word: inout CompressionWord, before next: Int) {
+    let start = max(Int(word.end), blank)
+    guard start < next else { return }
+    let end = text.trimmingSpace(from: start, to: next)
+    if end > start { word.end = Int64(end) }
+    blank = next
   }
 
-  private mutating func joinsPrevious(_ start: Int, previousEnd: Int, apart: Bool) -> Bool {
+  /// Whether a token that begins at `start` goes on with the last word.
+  private mutating func joins(_ word: CompressionWord, _ start: Int, apart: Bool) -> Bool {
+    let previousEnd = Int(word.end)
     if start < previousEnd { return !apart }
     while nextWhole < whole.count, whole[nextWhole].upperBound < start { nextWhole += 1 }
     var i = nextWhole
@@ -85,6 +93,6 @@ struct WordBuilder {
     if start > previousEnd, text.hasSpace(previousEnd, start) { return false }
     // a tokenizer may split a character into bytes
     if text.bytes[start] & 0xc0 == 0x80, text.scalar(before: start).code == 0xfffd { return true }
-    return boundary.joins(at: start)
+    return boundary.joins(at: start, wordFrom: Int(word.start))
   }
 }

@@ -27,6 +27,9 @@ public enum UnicodeData {
   /// P*
   @inline(__always)
   public static func isPunctuation(_ c: UInt32) -> Bool { CategorySet.punctuation.contains(ts_category(c)) }
+  /// S*
+  @inline(__always)
+  public static func isSymbol(_ c: UInt32) -> Bool { CategorySet.symbol.contains(ts_category(c)) }
 
   /// Simple lower case. U+0130 becomes "i"; its full mapping has U+0307 behind it.
   @inline(__always)
@@ -66,6 +69,7 @@ struct CategorySet: Sendable, Equatable {
   static let mark = CategorySet(bits: 0x1c0)
   static let number = CategorySet(bits: 0xe00)
   static let punctuation = CategorySet(bits: 0x7f000)
+  static let symbol = CategorySet(bits: 0x780000)
 
   /// "Lu", "L", "L&", "LC"; nil: no such category.
   init?(name: String) {

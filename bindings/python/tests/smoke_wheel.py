@@ -36,4 +36,15 @@ assert len(tamis.Selector(cache, tamis.TokenSelect(20, 4, 16, chunk=16)).retriev
 with tempfile.TemporaryDirectory() as folder:
     cache.save(Path(folder) / "x")
     np.testing.assert_array_equal(cache.restore(Path(folder) / "x")[0].read()[0], k)
+
+model = Path(tamis.default_model_path()).resolve()
+assert site in model.parents, f"{model} is outside {site}"
+sentence = "So, um, I think that the council will, you know, approve the budget of 5.2 million dollars on Monday."
+compressor = tamis.PromptCompressor()
+assert compressor.compress(sentence, rate=1).text == sentence
+short = compressor.compress_prompt(sentence, rate=0.5, force_reserve_digit=True)
+assert "5.2" in short["compressed_prompt"] and len(short["compressed_prompt"]) < 0.75 * len(sentence), short
+kept = compressor.compress(sentence, rate=0.5)
+assert "".join(sentence[a:b] for a, b in kept.contexts[0].spans).split() == kept.text.split()
+assert kept.compressed_tokens <= kept.origin_tokens / 2 + 1 and "um" not in kept.text.replace(",", "").split(), kept.text
 print(f"tamis {tamis.__version__}, {tamis.build_info()['isa']['active']}, {library.stat().st_size / 1e6:.1f} MB: the wheel works")

@@ -1,20 +1,23 @@
 """Tamis: token selection for long-context language models.
 
-A paged KV cache, exact attention, and attention over the few cached tokens that a query needs (StreamingLLM, TokenSelect). numpy
-arrays in and out; torch tensors go in and come out without a copy, through DLPack.
+A paged KV cache, exact attention, and attention over the few cached tokens that a query needs (StreamingLLM, TokenSelect); prompt
+compression (LLMLingua-2 and others), tokenizers and encoders. numpy arrays in and out; torch tensors go in and come out without
+a copy, through DLPack.
 
 >>> cache = tamis.KVCache(kv_heads=8, head_dim=128, max_tokens=65536)
 >>> text = cache.sequence()
 >>> text.append(k, v)                                       # [8, n, 128]
 >>> selector = tamis.Selector(cache, tamis.TokenSelect(top_k=2048), q_heads=32)
 >>> out = selector.attend(text, q)                          # [32, 1, 128]: the last token's queries
+
+>>> tamis.PromptCompressor().compress_prompt(text, rate=0.5)["compressed_prompt"]
 """
 
 from ._arrays import Tensor
 from .annotation import Annotation, AnnotationReport, annotate, annotate_file, filter_annotations
 from .attention import attention, merge
-from .compression import CompressedContext, Compression, PromptCompressor, default_model_path
 from .clusters import Clusters, cluster
+from .compression import CompressedContext, Compression, PromptCompressor, default_model_path
 from .context import Context, build_info, default_context, version
 from .encoder import Encoder, EncoderInfo
 from .errors import (
@@ -24,11 +27,11 @@ from .errors import (
 from .kv import KVCache, KVMemory, KVOptions, RoPE, Sequence, SnapshotInfo, snapshot_info
 from .ops import convert, rope, top_k
 from .retrieval import DenseAttention, Method, Selector, Stats, StreamingLLM, TokenSelect
-from .tokenizer import Encoding, Tokenizer, TokenStream
 from .text_scores import (
     SpecPC, TextSelection, byte_spans, keep_informative, kept_spans, kept_text, selective_context, self_information, split_text,
     unit_scores,
 )
+from .tokenizer import Encoding, Tokenizer, TokenStream
 from .weights import SafeTensors, open_safetensors
 
 __version__ = "0.1.0"

@@ -32,8 +32,11 @@ def choice(value: Any, names: dict[str, int], argument: str) -> int:
 
 def number(value: Any, argument: str) -> float:
     """`value` as a float; None is 0, which C reads as the default."""
-    if value is None:
-        return 0.0
+    return 0.0 if value is None else real(value, argument)
+
+
+def real(value: Any, argument: str) -> float:
+    """`value` as a float."""
     try:
         return float(value)
     except (TypeError, ValueError):

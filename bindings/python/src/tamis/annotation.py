@@ -22,8 +22,9 @@ from ._arguments import choice, int32, number
 from ._arrays import ArrayLike, pointer
 from ._lib import library
 from ._progress import Progress, ProgressCallback
+from ._texts import text_bytes
 from .errors import BufferTooSmallError, InvalidArgumentError
-from .text_scores import text_bytes, vector
+from .text_scores import vector
 
 _ALIGNMENTS = {"exact": _ffi.TAMIS_ALIGN_EXACT, "window": _ffi.TAMIS_ALIGN_WINDOW}
 _ALIGNMENT_NAMES = {number: name for name, number in _ALIGNMENTS.items()}
@@ -34,9 +35,10 @@ _FILTERS = {None: _ffi.TAMIS_FILTER_NONE, "paper": _ffi.TAMIS_FILTER_PAPER, "off
 class Annotation:
     """Word labels of a text.
 
-    words: int64 [n, 2] byte spans; labels: bool [n], kept by the compression; alignment: "exact" or "window", the one that was used;
-    compressed_words: words of the compression; variation_rate: share of them that the text does not have; hitting_rate: those it
-    has per word of the text; matching_rate: share of the text's words that are labelled; alignment_gap: hitting less matching rate.
+    words: int64 [n, 2] byte spans; labels: bool [n], kept by the compression; alignment: "exact" or "window", the one that was
+    used; compressed_words: words of the compression; variation_rate: share of them that the text does not have; hitting_rate:
+    those it has per word of the text; matching_rate: share of the text's words that are labelled; alignment_gap: hitting less
+    matching rate.
     """
 
     words: np.ndarray

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _ffi
-from ._arguments import choice, int32, integer
+from ._arguments import choice, int32, integer, real
 from ._lib import Handle, library, read_string
 from ._progress import Progress, ProgressCallback
+from ._texts import text_bytes, text_string
 from .context import Context, default_context
-from .encoder import _PRECISIONS, Encoder
+from .encoder import Encoder
 from .errors import InvalidArgumentError, UnsupportedError
 from .tokenizer import Tokenizer
 
@@ -115,8 +116,8 @@ class PromptCompressor:
     use_slingua
         SecurityLingua (arXiv 2506.12707): keep what is above a probability of 0.5, whatever the rate.
     precision
-        "f32", "bf16" or "i8": arithmetic of the linear layers; "stored": as the file has them. None: "i8" on the CPU (about one word
-        in a hundred is decided otherwise than in f32), "stored" with compat=True or on OpenCL.
+        "f32", "bf16" or "i8": arithmetic of the linear layers; "stored": as the file has them. None: "i8" on the CPU (about one
+        word in a hundred is decided otherwise than in f32), "stored" with compat=True or on OpenCL.
     counting
         What tokens are counted with: a :class:`Tokenizer`, or the path of one or of a .tiktoken file. None: the encoder's tokens.
         (llmlingua counts with tiktoken's cl100k_base.)
@@ -157,8 +158,8 @@ class PromptCompressor:
         if precision is None and not compat and ctx.device == "cpu":
             precision = "i8"
         encoder = Encoder(
-            self.model_name, precision=None if precision == "stored" else precision, added_rows=forced if compat else 0, progress=False,
-            ctx=ctx)
+            self.model_name, precision=None if precision == "stored" else precision, added_rows=forced if compat else 0,
+            progress=False, ctx=ctx)
         self.encoder = encoder
         self.tokenizer = Tokenizer(self.model_name)
         self.counting = counting if counting is None or isinstance(counting, Tokenizer) else Tokenizer(counting)
@@ -183,7 +184,7 @@ class PromptCompressor:
 
     def count(self, text: Text) -> int:
         """Tokens of a text as this compressor counts them."""
-        data = _bytes(text, "text")
+        data = text_bytes(text, "text")
         found = ctypes.c_int64()
         library().tamis_compressor_count(self._handle.pointer, data, len(data), ctypes.byref(found))
         return found.value
@@ -223,7 +224,8 @@ class PromptCompressor:
         use_token_level_filter
             False: texts are dropped whole, words are not.
         use_context_level_filter, target_context, context_level_rate, context_level_target_token, force_context_ids
-            Drop the texts with the lowest mean probability first: keep so many, such a share, or so many tokens; the listed ones stay.
+            Drop the texts with the lowest mean probability first: keep so many, such a share, or so many tokens; the listed
+            ones stay.
         protect
             Any of "code", "urls", "links", "tables", "json": what stays well-formed.
         line_breaks
@@ -234,7 +236,7 @@ class PromptCompressor:
         Raises InvalidArgumentError, CancelledError.
         """
         wanted = [texts] if isinstance(texts, (str, bytes)) else list(texts)
-        data = [_bytes(text, f"texts[{i}]") for i, text in enumerate(wanted)]
+        data = [text_bytes(text, f"texts[{i}]") for i, text in enumerate(wanted)]
         is_compat = self.compat if compat is None else bool(compat)
         if not data:
             return Compression("", (), 0, 0, 0, 0, 0.0, 0.0)
@@ -242,11 +244,11 @@ class PromptCompressor:
         o = _ffi.tamis_compress_options()
         lib.tamis_compress_options_init(ctypes.byref(o))
         o.mode = _MODES["compat" if is_compat else "native"]
-        o.rate = _float(rate, "rate")
+        o.rate = real(rate, "rate")
         o.target_token = _wish(target_token, "target_token")
         if threshold is None and self.use_slingua:
             threshold = 0.5
-        o.threshold = -1.0 if threshold is None else _float(threshold, "threshold")
+        o.threshold = -1.0 if threshold is None else real(threshold, "threshold")
         if threshold is not None and o.threshold == -1.0:
             raise InvalidArgumentError("threshold is -1, expected 0 to 1, or None")
         o.scope = choice(scope, _SCOPES, "scope")
@@ -255,10 +257,10 @@ class PromptCompressor:
         o.drop_consecutive = bool(drop_consecutive)
         o.use_token_level_filter = bool(use_token_level_filter)
         o.use_context_level_filter = bool(use_context_level_filter)
-        o.target_context = int32(target_context, "target_context") if target_context >= 0 else -1
+        o.target_context = int32(_wish(target_context, "target_context"), "target_context")
         for name in [protect] if isinstance(protect, str) else protect:
             o.protect |= choice(name, _PROTECT, "protect")
-        o.context_level_rate = _float(context_level_rate, "context_level_rate")
+        o.context_level_rate = real(context_level_rate, "context_level_rate")
         o.context_level_target_token = _wish(context_level_target_token, "context_level_target_token")
         forced, o.n_force_tokens = _strings(force_tokens, "force_tokens")
         o.force_tokens = forced
@@ -266,7 +268,9 @@ class PromptCompressor:
         if chunk_end_tokens is not None:
             ends, o.n_chunk_end_tokens = _strings(chunk_end_tokens, "chunk_end_tokens")
             o.chunk_end_tokens = ends
-        ids = [i for i in (force_context_ids or ()) if -(2**31) <= i < 2**31]
+        # an id that no text has forces nothing, in llmlingua too
+        forced_ids = () if force_context_ids is None else force_context_ids
+        ids = [i for i in (integer(value, "force_context_ids") for value in forced_ids) if 0 <= i < len(data)]
         kept_ids = (ctypes.c_int32 * max(1, len(ids)))(*ids)
         o.force_context_ids, o.n_force_context_ids = kept_ids, len(ids)
         o.line_breaks = choice(line_breaks, _BREAKS, "line_breaks")
@@ -367,9 +371,9 @@ class PromptCompressor:
         if return_word_label:
             lines = []
             for text, c in zip(texts, done.contexts):
-                source = c.word_text if len(c.word_text) else _bytes(text, "context")
+                source = c.word_text if len(c.word_text) else text_bytes(text, "context")
                 for word, label in zip(c.words, c.word_kept):
-                    lines.append(f"{_text(source[word['start']:word['end']])}{label_sep}{int(label)}")
+                    lines.append(f"{text_string(source[word['start']:word['end']])}{label_sep}{int(label)}")
             result["fn_labeled_original_prompt"] = word_sep.join(lines)
         return result
 
@@ -384,12 +388,12 @@ def _read(pointer: Any, n: int) -> Compression:
         lib.tamis_compression_get_context(pointer, i, ctypes.byref(c))
         contexts.append(
             CompressedContext(
-                _text(_string(lib.tamis_compression_text, pointer, i)), bool(c.kept), c.origin_tokens, c.compressed_tokens, c.score,
+                text_string(_string(lib.tamis_compression_text, pointer, i)), bool(c.kept), c.origin_tokens, c.compressed_tokens, c.score,
                 _array(lib.tamis_compression_spans, pointer, i, _ffi.tamis_span, np.dtype((np.int64, 2))),
                 _array(lib.tamis_compression_words, pointer, i, _ffi.tamis_word, _WORD),
                 _string(lib.tamis_compression_word_text, pointer, i)))
     return Compression(
-        _text(_string(lib.tamis_compression_text, pointer, -1)), tuple(contexts), report.origin_tokens, report.compressed_tokens,
+        text_string(_string(lib.tamis_compression_text, pointer, -1)), tuple(contexts), report.origin_tokens, report.compressed_tokens,
         report.encoder_tokens, report.chunks, report.encoder_seconds, report.seconds)
 
 
@@ -410,32 +414,6 @@ def _array(function: Any, pointer: Any, i: int, kind: Any, dtype: np.dtype[Any])
     return np.frombuffer(raw, dtype)
 
 
-def _bytes(text: Any, argument: str) -> bytes:
-    if isinstance(text, bytes):
-        return text
-    if not isinstance(text, str):
-        raise InvalidArgumentError(f"{argument} is {type(text).__name__}, expected str")
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return data.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "replace")
-
-
-def _float(value: Any, argument: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise InvalidArgumentError(f"{argument} is {value!r}, expected a number") from None
-
-
 def _wish(value: Any, argument: str) -> int:
     """A count, or -1 for anything negative."""
     if isinstance(value, float):
@@ -449,7 +427,7 @@ def _wish(value: Any, argument: str) -> int:
 def _strings(values: Iterable[str], argument: str) -> tuple[Any, int]:
     if isinstance(values, str):
         raise InvalidArgumentError(f"{argument} is the string {values!r}, expected a list of strings")
-    data = [_bytes(value, f"{argument}[{i}]") for i, value in enumerate(values)]
+    data = [text_bytes(value, f"{argument}[{i}]") for i, value in enumerate(values)]
     for i, value in enumerate(data):
         if b"\0" in value:
             raise InvalidArgumentError(f"{argument}[{i}] has a NUL character, expected none")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_float, c_int32, c_int64
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -25,27 +25,14 @@ from . import _ffi
 from ._arguments import choice, int32, integer, number
 from ._arrays import ArrayLike, pointer, read
 from ._lib import Handle, library
+from ._texts import Text, like_text, text_bytes
 from .context import Context, pointer_of
 from .errors import BufferTooSmallError, InvalidArgumentError
-
-Text = TypeVar("Text", str, bytes)
 
 _UNITS = {"word": _ffi.TAMIS_UNIT_WORD, "sentence": _ffi.TAMIS_UNIT_SENTENCE}
 _LEVELS = {"sentence": 0, "phrase": 1, "token": 2}
 _REDUCTIONS = {"max": _ffi.TAMIS_REDUCE_MAX, "sum": _ffi.TAMIS_REDUCE_SUM}
 _SMOOTHINGS = {"max": _ffi.TAMIS_SMOOTH_MAX, "mean": _ffi.TAMIS_SMOOTH_MEAN, None: _ffi.TAMIS_SMOOTH_NONE}
-
-
-def text_bytes(text: str | bytes, argument: str = "text") -> bytes:
-    if isinstance(text, str):
-        return text.encode("utf-8", "surrogatepass")
-    if isinstance(text, (bytes, bytearray, memoryview)):
-        return bytes(text)
-    raise InvalidArgumentError(f"{argument} is a {type(text).__name__}, expected str or bytes")
-
-
-def like_text(found: bytes, text: Text) -> Text:
-    return found.decode("utf-8", "surrogatepass") if isinstance(text, str) else found
 
 
 def span_array(spans: ArrayLike, argument: str) -> np.ndarray:
