@@ -24,7 +24,7 @@ extension tamis_attention_options: VersionedStruct {
     let context = try context(handle)
     let options = try read(options, "options")
     let t = try AttentionTensors(q: q, k: k, v: v, out: out, lse: lse)
-    let (rule, mask) = try attentionRule(options, t)
+    let (rule, mask) = try attentionRule(options, q: t.q.view, k: t.k.view)
     try Dense.attend(
       context, q: t.q.view, k: t.k.view, v: t.v.view, rule: rule, mask: mask, out: t.out.view, lse: t.lse?.view,
       progress: progress(options.progress, options.progress_user))
@@ -93,10 +93,11 @@ private struct AttentionTensors {
   }
 }
 
-private func attentionRule(_ options: tamis_attention_options, _ t: AttentionTensors)
+/// The softmax and the mask of `options` for these queries and keys.
+func attentionRule(_ options: tamis_attention_options, q: TensorView, k: TensorView)
   throws(TamisError) -> (AttentionRule, DenseMask)
 {
-  let (queries, keys) = (t.q.view.shape[t.heads + 1], t.k.view.shape[t.heads + 1])
+  let n = q.ndim
   let causal = try flag(options.causal, "options->causal")
   let atEnd = options.q_offset == Int64.min
   let limit = Int64(1) << 47
@@ -105,10 +106,10 @@ private func attentionRule(_ options: tamis_attention_options, _ t: AttentionTen
     "options->q_offset is \(options.q_offset); expected TAMIS_AT_END or \(-limit) to \(limit)")
   try require((0...2).contains(options.compute), "options->compute is \(options.compute); expected TAMIS_COMPUTE_AUTO to TAMIS_COMPUTE_BLAS")
   let rule = try softmaxRule(
-    scale: options.scale, softcap: options.softcap, window: options.window, headDim: t.q.view.shape[t.heads + 2],
-    bias: options.key0_bias, heads: t.q.view.shape[t.heads])
+    scale: options.scale, softcap: options.softcap, window: options.window, headDim: q.shape[n - 1],
+    bias: options.key0_bias, heads: q.shape[n - 3])
   let mask = DenseMask(
-    causal: causal, queryOffset: atEnd ? keys - queries : Int(options.q_offset),
+    causal: causal, queryOffset: atEnd ? k.shape[n - 2] - q.shape[n - 2] : Int(options.q_offset),
     blas: options.compute == TAMIS_COMPUTE_BLAS, f32Products: options.compute == TAMIS_COMPUTE_F32)
   return (rule, mask)
 }

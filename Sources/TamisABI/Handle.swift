@@ -44,6 +44,7 @@ enum HandleKind: UInt64 {
   case decoder = 0x5245_444f_4345_4454  // "TDECODER"
   case compressor = 0x5345_5250_4d4f_4354  // "TCOMPRES"
   case compression = 0x5245_5452_4f48_5354  // "TSHORTER"
+  case sparse_mask = 0x4b53_414d_5352_5054  // "TPRSMASK"
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
 }
 
