@@ -24,7 +24,7 @@ extension tamis_attention_options: VersionedStruct {
     let context = try context(handle)
     let options = try read(options, "options")
     let t = try AttentionTensors(q: q, k: k, v: v, out: out, lse: lse)
-    let (rule, mask) = try attentionRule(options, q: t.q.view, k: t.k.view)
+    let (rule, mask) = try attentionRule(options, t)
     try Dense.attend(
       context, q: t.q.view, k: t.k.view, v: t.v.view, rule: rule, mask: mask, out: t.out.view, lse: t.lse?.view,
       progress: progress(options.progress, options.progress_user))
@@ -47,7 +47,7 @@ extension tamis_attention_options: VersionedStruct {
 }
 
 /// The tensors of one attention call, checked singly and against each other.
-private struct AttentionTensors {
+struct AttentionTensors {
   let q, k, v, out: TensorArgument
   let lse: TensorArgument?
 
@@ -73,7 +73,7 @@ private struct AttentionTensors {
     }
   }
 
-  /// Query heads and queries of one batch element.
+  /// The dimension of heads: 0, or 1 behind that of the batch.
   var heads: Int { q.view.ndim - 3 }
 
   private func checkHeads() throws(TamisError) {
@@ -93,11 +93,18 @@ private struct AttentionTensors {
   }
 }
 
-/// The softmax and the mask of `options` for these queries and keys.
-func attentionRule(_ options: tamis_attention_options, q: TensorView, k: TensorView)
+func attentionRule(_ options: tamis_attention_options, _ t: AttentionTensors)
   throws(TamisError) -> (AttentionRule, DenseMask)
 {
-  let n = q.ndim
+  let mask = try placement(options, queries: t.q.view.shape[t.heads + 1], keys: t.k.view.shape[t.heads + 1])
+  let rule = try softmaxRule(
+    scale: options.scale, softcap: options.softcap, window: options.window, headDim: t.q.view.shape[t.heads + 2],
+    bias: options.key0_bias, heads: t.q.view.shape[t.heads])
+  return (rule, mask)
+}
+
+/// Where queries stand among the keys, and by which products they meet.
+func placement(_ options: tamis_attention_options, queries: Int, keys: Int) throws(TamisError) -> DenseMask {
   let causal = try flag(options.causal, "options->causal")
   let atEnd = options.q_offset == Int64.min
   let limit = Int64(1) << 47
@@ -105,16 +112,12 @@ func attentionRule(_ options: tamis_attention_options, q: TensorView, k: TensorV
     atEnd || options.q_offset.magnitude <= limit.magnitude,
     "options->q_offset is \(options.q_offset); expected TAMIS_AT_END or \(-limit) to \(limit)")
   try require((0...2).contains(options.compute), "options->compute is \(options.compute); expected TAMIS_COMPUTE_AUTO to TAMIS_COMPUTE_BLAS")
-  let rule = try softmaxRule(
-    scale: options.scale, softcap: options.softcap, window: options.window, headDim: q.shape[n - 1],
-    bias: options.key0_bias, heads: q.shape[n - 3])
-  let mask = DenseMask(
-    causal: causal, queryOffset: atEnd ? k.shape[n - 2] - q.shape[n - 2] : Int(options.q_offset),
+  return DenseMask(
+    causal: causal, queryOffset: atEnd ? keys - queries : Int(options.q_offset),
     blas: options.compute == TAMIS_COMPUTE_BLAS, f32Products: options.compute == TAMIS_COMPUTE_F32)
-  return (rule, mask)
 }
 
-private func softmaxRule(
+func softmaxRule(
   scale: Float, softcap: Float, window: Int64, headDim: Int, bias: UnsafePointer<Float>?, heads: Int
 ) throws(TamisError) -> AttentionRule {
   var rule = AttentionRule(scale: try resolvedScale(scale, headDim: headDim))

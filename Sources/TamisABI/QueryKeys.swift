@@ -22,3 +22,22 @@ struct QueryKeys {
     }
   }
 }
+
+/// The softmax and the mask of `options`, an argument that is called `attention`, for these queries and keys.
+func sparseRule(_ attention: UnsafePointer<tamis_attention_options>?, q: TensorView, k: TensorView)
+  throws(TamisError) -> (AttentionRule, DenseMask)
+{
+  let options = try read(attention, "attention")
+  let n = q.ndim
+  do throws(TamisError) {
+    let mask = try placement(options, queries: q.shape[n - 2], keys: k.shape[n - 2])
+    let rule = try softmaxRule(
+      scale: options.scale, softcap: options.softcap, window: options.window, headDim: q.shape[n - 1],
+      bias: options.key0_bias, heads: q.shape[n - 3])
+    return (rule, mask)
+  } catch {
+    let prefix = "options->"
+    let message = error.message
+    throw TamisError(error.status, message.hasPrefix(prefix) ? "attention->" + message.dropFirst(prefix.count) : message)
+  }
+}

@@ -37,16 +37,43 @@ extension tamis_sparse_options: VersionedStruct {
   }
 }
 
-/// As `attentionRule`, for an argument that is called `attention`.
-private func sparseRule(_ attention: UnsafePointer<tamis_attention_options>?, q: TensorView, k: TensorView)
-  throws(TamisError) -> (AttentionRule, DenseMask)
-{
-  let attention = try read(attention, "attention")
-  do throws(TamisError) {
-    return try attentionRule(attention, q: q, k: k)
-  } catch {
-    let prefix = "options->"
-    let message = error.message
-    throw TamisError(error.status, message.hasPrefix(prefix) ? "attention->" + message.dropFirst(prefix.count) : message)
+@c @implementation public func tamis_sparse_prefill(
+  _ handle: OpaquePointer!, _ options: UnsafePointer<tamis_sparse_options>!, _ attention: UnsafePointer<tamis_attention_options>!,
+  _ q: UnsafePointer<tamis_tensor>!, _ k: UnsafePointer<tamis_tensor>!, _ v: UnsafePointer<tamis_tensor>!,
+  _ out: UnsafePointer<tamis_tensor>!, _ lse: UnsafePointer<tamis_tensor>!, _ mask_out: UnsafeMutablePointer<OpaquePointer?>!,
+  _ stats: UnsafeMutablePointer<tamis_sparse_stats>!
+) -> tamis_status {
+  status { () throws(TamisError) in
+    let context = try context(handle)
+    let raw = try read(options, "options")
+    let t = try AttentionTensors(q: q, k: k, v: v, out: out, lse: lse)
+    let maskOut = try allow(mask_out, "mask")
+    if stats != nil { try checkOutput(stats, "stats") }
+    var (rule, mask) = try sparseRule(attention, q: t.q.view, k: t.k.view)
+    let method = try SparseMethod(raw, q: t.q.view, k: t.k.view, mask: mask)
+    mask.pvThreshold = method.pvThreshold
+    let done = try SparsePrefill.attend(
+      context, method.selector, shareGroup: method.shareGroup, denseBelow: try denseBelow(raw.dense_below), q: t.q.view,
+      k: t.k.view, v: t.v.view, rule: rule, mask: mask, out: t.out.view, lse: t.lse?.view,
+      progress: progress(raw.progress, raw.progress_user))
+    if let maskOut { maskOut.pointee = done.mask.map { Handle.make($0, .sparse_mask) } }
+    if let stats { done.stats.add(to: stats) }
+  }
+}
+
+/// -1 is the default.
+private func denseBelow(_ keys: Int64) throws(TamisError) -> Int {
+  try require(keys >= -1, "options->dense_below is \(keys); expected -1 (\(SparsePrefill.denseBelow)) or at least 0")
+  return keys == -1 ? SparsePrefill.denseBelow : Int(keys)
+}
+
+extension SparseStats {
+  /// Adds to the caller's sums; they wrap rather than trap.
+  fileprivate func add(to stats: UnsafeMutablePointer<tamis_sparse_stats>) {
+    stats.pointee.calls_sparse &+= isSparse ? 1 : 0
+    stats.pointee.calls_dense &+= isSparse ? 0 : 1
+    stats.pointee.select_ns &+= selectNanoseconds
+    stats.pointee.attend_ns &+= attendNanoseconds
+    counts.add(to: stats)
   }
 }
