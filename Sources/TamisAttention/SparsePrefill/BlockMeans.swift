@@ -50,8 +50,18 @@ final class BlockMeans: @unchecked Sendable {
 
   func mean(_ head: Int, _ block: Int) -> UnsafeMutablePointer<Float> { values.start + (head * blocks + block) * dim }
 
-  /// Rows of block b of n rows.
-  func count(_ block: Int, of n: Int) -> Int { min(rows, n - block * rows) }
+  /// [heads][dim], the mean over all n rows.
+  func totalMeans(of n: Int) throws(TamisError) -> FloatTable {
+    let total = try FloatTable(heads * dim)
+    total.start.update(repeating: 0, count: heads * dim)
+    for h in 0..<heads {
+      for b in 0..<blocks {
+        Kernels.active.pointee.add_scaled(
+          total.start + h * dim, mean(h, b), dim, Float(min(rows, n - b * rows)) / Float(n))
+      }
+    }
+    return total
+  }
 }
 
 /// Sums of consecutive rows of a tensor of any dtype and strides, in f32.

@@ -32,3 +32,14 @@ func goOn(_ progress: Progress?, _ done: Double) throws(TamisError) {
 func checkSampledRows(_ rows: Int, atMost limit: Int) throws(TamisError) {
   try require(rows >= 1 && rows <= limit, "sampled_rows is \(rows); expected 1 to \(limit)")
 }
+
+func checkHeadCoverage(_ shares: [Float]?) throws(TamisError) {
+  for (h, share) in (shares ?? []).enumerated() {
+    try require(share >= 0 && share <= 1, "head_coverage[\(h)] is \(share); expected 0 to 1")
+  }
+}
+
+func requireHeads(_ shares: [Float], _ input: SparseInput) throws(TamisError) {
+  try require(
+    shares.count == input.heads, "head_coverage has \(shares.count) values; expected \(input.heads), the heads of q")
+}

@@ -24,9 +24,7 @@ public struct XAttention: TileSelector {
       stride >= 1 && queryBlock % stride == 0 && keyBlock % stride == 0,
       "stride is \(stride); expected a divisor of query_block, \(queryBlock), and of key_block, \(keyBlock)")
     try checkShare(coverage, "coverage")
-    for (h, share) in (headCoverage ?? []).enumerated() {
-      try require(share >= 0 && share <= 1, "head_coverage[\(h)] is \(share); expected 0 to 1")
-    }
+    try checkHeadCoverage(headCoverage)
     self.queryBlock = queryBlock
     self.keyBlock = keyBlock
     self.stride = stride
@@ -37,10 +35,7 @@ public struct XAttention: TileSelector {
   public func listHeads(_ input: SparseInput) -> Int { input.heads }
 
   public func select(_ input: SparseInput, on backend: any Backend, progress: Progress?) throws(TamisError) -> TileSelection {
-    if let headCoverage {
-      try require(
-        headCoverage.count == input.heads, "head_coverage has \(headCoverage.count) values; expected \(input.heads), the heads of q")
-    }
+    if let headCoverage { try requireHeads(headCoverage, input) }
     let blocks = input.blocks(of: queryBlock)
     let scorer = Antidiagonals(input, queryBlock: queryBlock, keyBlock: keyBlock, stride: stride, threads: backend.threads)
     var lists = [ContiguousArray<Int32>](repeating: [], count: input.heads * blocks)
