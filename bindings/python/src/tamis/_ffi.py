@@ -621,6 +621,46 @@ class tamis_annotate_report(Structure):
     ]
 
 
+# ------------------------------------------------------------------------------------------------------ dhsa.h
+
+TAMIS_CHUNK_SQRT = 0
+TAMIS_CHUNK_MEAN = 1
+
+tamis_chunk_pooling = c_int32
+
+
+class tamis_boundary_predictor(Structure):
+    """Opaque."""
+
+
+class tamis_boundary_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("threshold", c_float),
+        ("min_gap", c_int32),
+        ("max_per_block", c_int32),
+        ("query_block", c_int32),
+        ("window", c_int32),
+        ("instruction_tokens", c_int64),
+    ]
+
+
+class tamis_chunk_index(Structure):
+    """Opaque."""
+
+
+class tamis_chunk_index_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("open_tokens", c_int32),
+        ("pooling", tamis_chunk_pooling),
+        ("sinks", c_int32),
+        ("local", c_int32),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
@@ -646,6 +686,8 @@ _f64 = POINTER(c_double)
 _span = POINTER(tamis_span)
 _specpc = POINTER(tamis_specpc)
 _sequence = POINTER(tamis_sequence)
+_predictor = POINTER(tamis_boundary_predictor)
+_chunk_index = POINTER(tamis_chunk_index)
 
 Status = tamis_status
 
@@ -787,12 +829,27 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_annotate_options_init": (None, (POINTER(tamis_annotate_options),)),
     "tamis_annotate_file": (
         Status, (c_char_p, c_char_p, POINTER(tamis_annotate_options), POINTER(tamis_annotate_report))),
+    # dhsa.h
+    "tamis_boundary_predictor_load": (Status, (_context, c_char_p, c_int32, tamis_precision, POINTER(_predictor))),
+    "tamis_boundary_predictor_destroy": (None, (_predictor,)),
+    "tamis_boundary_predictor_info": (Status, (_predictor, _i32, _i32, _i32)),
+    "tamis_boundary_predictor_run": (Status, (_predictor, _tensor, _tensor, tamis_progress_fn, c_void_p)),
+    "tamis_boundary_options_init": (None, (POINTER(tamis_boundary_options),)),
+    "tamis_boundaries_from_logits": (
+        Status, (POINTER(tamis_boundary_options), _f32, c_int64, _i64, c_int64, _i64)),
+    "tamis_chunk_index_options_init": (None, (POINTER(tamis_chunk_index_options),)),
+    "tamis_chunk_index_create": (Status, (_context, POINTER(tamis_chunk_index_options), POINTER(_chunk_index))),
+    "tamis_chunk_index_destroy": (None, (_chunk_index,)),
+    "tamis_chunk_index_append": (Status, (_chunk_index, _tensor, _i64, c_int64)),
+    "tamis_chunk_index_truncate": (Status, (_chunk_index, c_int64)),
+    "tamis_chunk_index_select": (Status, (_chunk_index, _tensor, c_int64, _i32, c_int64, _i64)),
 }
 
 #: Functions whose NOT_FOUND means a file.
 OPENS_FILES = frozenset({
     "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create", "tamis_tokenizer_open",
     "tamis_compressor_open", "tamis_compressor_default_path", "tamis_annotate_file",
+    "tamis_boundary_predictor_load",
 })
 
 #: Functions that return tamis_status; the two taken out return a number of the same C type.
