@@ -88,7 +88,7 @@ def _rule(
             return MaskRule(True, None, (Part(0, n, 0, n),)) if n == q_len else None
         return MaskRule(False if q_len > 1 else True, None, (Part(0, k_len, 0, q_len),))
     # A table, read once: every layer of a pass gets the same one.
-    version = (mask._version, tuple(mask.shape))
+    version = (0 if mask.is_inference() else mask._version, tuple(mask.shape))
     known = mask.__dict__.get("_tamis_rule")
     if known is None or known[0] != version:
         rule = read_table(mask) if mask.ndim == 4 and mask.shape[2:] == (q_len, k_len) else None

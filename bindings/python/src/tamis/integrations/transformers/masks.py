@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from transformers.masking_utils import bidirectional_mask_function, causal_mask_function, sdpa_mask
 
+from ...errors import InvalidArgumentError
+
 
 @dataclass(frozen=True)
 class Part:
@@ -64,7 +66,7 @@ class RuleMask(torch.Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in _READS:
             return super().__torch_function__(func, types, args, kwargs or {})
-        raise TypeError(
+        raise InvalidArgumentError(
             f"{getattr(func, '__name__', func)} of a mask that attn_implementation='tamis' made: it is a rule, not a table of "
             "booleans; a model that computes with its masks needs another attn_implementation")
 
@@ -89,7 +91,7 @@ def make_mask(
     elif local_size is not None and allow_is_causal_skip and not use_vmap:
         # Nothing was overlaid on the local pattern: a sliding window or chunks of that size, and a few points tell which.
         window = int(local_size)
-        known = _slides(mask_function, window, q_length, kv_length, q_offset, kv_offset)
+        known = _slides(mask_function, window, *size, q_offset, kv_offset)
     lead = _leading_padding(attention_mask, batch_size)
     if known:
         parts = _parts(attention_mask, lead, causal, size, q_offset, kv_offset)
@@ -103,15 +105,17 @@ def make_mask(
     return table if rule is None else RuleMask.of(rule, *size)
 
 
-def _slides(mask_function: Callable[..., Any], window: int, q_len: int, k_len: int, q_offset: int, kv_offset: int) -> bool:
-    """Is the pattern a causal sliding window? Asked at its edges, for every query."""
-    q = torch.arange(q_offset, q_offset + q_len)
+def _slides(
+    mask_function: Callable[..., Any], window: int, batch: int, q_len: int, k_len: int, q_offset: int, kv_offset: int
+) -> bool:
+    """Is the pattern a causal sliding window? Asked at its edges, for every query of every batch element."""
+    q = torch.arange(q_offset, q_offset + q_len).expand(batch, -1)
+    b = torch.arange(batch)[:, None].expand(-1, q_len)
     first = torch.clamp(q - window + 1, min=kv_offset)
-    batch = torch.zeros_like(q)
 
     def seen(keys: torch.Tensor) -> torch.Tensor:
         inside = (keys >= kv_offset) & (keys < kv_offset + k_len)
-        return mask_function(batch, batch, q, torch.where(inside, keys, q)) & inside
+        return mask_function(b, torch.zeros_like(b), q, torch.where(inside, keys, q)) & inside
 
     return bool((seen(first) & seen(q)).all()) and not bool((seen(first - 1) | seen(q + 1)).any())
 
@@ -180,11 +184,15 @@ def read_table(table: torch.Tensor, origin: Callable[[int, int], bool] = lambda 
         if one is None:
             return None
         found.append(one)
-    kinds = {(causal, window) for causal, window, part in found if part.n_rows}
-    if len(kinds) > 1:
-        return None
-    causal, window = kinds.pop() if kinds else (True, None)
     parts = tuple(part for *_, part in found)
+    causals = {causal for causal, _, part in found if part.n_rows}
+    windows = {window for _, window, _ in found} - {None}
+    if len(causals) > 1 or len(windows) > 1:
+        return None
+    causal, window = causals.pop() if causals else True, windows.pop() if windows else None
+    # A window that cut one element must have had nothing to cut in those that show none.
+    if window is not None and any(own is None and part.end - part.start > window for _, own, part in found):
+        return None
     return MaskRule(causal, window, parts[:1] if len(set(parts)) == 1 else parts)
 
 
