@@ -32,6 +32,7 @@ def attend(
     state = module.__dict__.get("_tamis")
     if state is None:
         state = LayerState(ModelState(_PLAIN), getattr(module, "layer_idx", None) or 0, query.shape[1], None)
+    state.model.begin(state.layer)
     cached = isinstance(key, CachedStates)
     rule = _rule(module, query, key.states if cached else key, attention_mask, is_causal)
     if cached:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...context import Context
+from ...dhsa import BoundaryPredictor
 from ...errors import InvalidArgumentError, UnsupportedError
 from ...retrieval import DenseAttention, Method, StreamingLLM, TokenSelect
 from .calls import Statistics
@@ -41,7 +42,7 @@ class TamisConfig:
     options
         Further keyword arguments of :func:`tamis.sparse_prefill`.
     predictor
-        A :class:`tamis.BoundaryPredictor` for "dhsa", or the path of its weights; None: chunks of key_block.
+        A :class:`tamis.BoundaryPredictor` for "dhsa" (prefill or decode), or the path of its weights; None: chunks of one length.
     share_boundaries
         "dhsa": the boundaries that the first sparse layer finds serve all layers.
     share_masks
@@ -117,8 +118,9 @@ class TamisConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
                 raise InvalidArgumentError(f"{name} is {value!r}, expected an integer of at least 0")
-        if self.predictor is not None and self.prefill != "dhsa":
-            raise InvalidArgumentError(f"predictor is given, but prefill is {self.prefill!r}; only 'dhsa' has one")
+        if self.predictor is not None and "dhsa" not in (self.prefill, self.decode):
+            raise InvalidArgumentError(
+                f"predictor is given, but prefill is {self.prefill!r} and decode {self.decode!r}; only 'dhsa' has one")
         if self.gamma is not None:
             gamma = np.asarray(self.gamma, np.float64)
             if gamma.ndim > 2 or not np.all(np.isfinite(gamma)) or not np.all(gamma >= 1e-4):
@@ -194,16 +196,24 @@ class ModelState:
     def __init__(self, config: TamisConfig) -> None:
         self.config = config
         self.statistics = Statistics()
-        self._shared: dict[Any, Any] = {}
+        #: What earlier layers of this pass left for later ones.
+        self.shared: dict[Any, Any] = {}
+        self.sparse_options = config.sparse_options()
         self._last_layer = -1
+        self._predictor = config.predictor
 
-    def shared(self, layer: int) -> dict[Any, Any]:
-        """What earlier layers of this forward pass left for later ones. Layers come in order, so a layer that is not after the last
-        one begins a new pass."""
+    def begin(self, layer: int) -> None:
+        """A layer's call begins. Layers come in order: one that is not after the last begins a new pass."""
         if layer <= self._last_layer:
-            self._shared.clear()
+            self.shared.clear()
         self._last_layer = layer
-        return self._shared
+
+    @property
+    def predictor(self) -> Any:
+        """The config's BoundaryPredictor, loaded once."""
+        if self._predictor is not None and not isinstance(self._predictor, BoundaryPredictor):
+            self._predictor = BoundaryPredictor.load(self._predictor, ctx=self.config.ctx)
+        return self._predictor
 
 
 def configure(model: Any, config: TamisConfig | None = None) -> Any:

@@ -7,55 +7,109 @@ from typing import Any
 import torch
 
 from ...attention import attention
-from .config import LayerState
+from ...sparse_attention import SparseMask, SparseStats, sparse_attention
+from ...sparse_prefill import sparse_prefill
+from .config import SPARSE_PREFILL, LayerState
 from .masks import MaskRule, Part
 from .tensors import rows, view
 
 
 def attend_tensors(
     state: LayerState, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: MaskRule, scale: float | None,
-    softcap: float | None,
+    softcap: float | None, element: int = 0,
 ) -> tuple[torch.Tensor, str, float]:
-    """Attention over keys and values at hand: the output [batch, q_len, heads, head_dim], the method that ran, its density."""
+    """The output [batch, q_len, heads, head_dim], the method that ran, its density.
+
+    element: place in the model's batch of the first batch element, by which layers share.
+    """
     batch, heads, q_len, head_dim = query.shape
     key, value = rows(key), rows(value)
     out = torch.empty((batch, q_len, heads, head_dim), dtype=query.dtype)
     o = out.transpose(1, 2)
     config = state.config
     sparse = (
-        config.prefill != "dense" and q_len > 1 and rule.causal and not state.dense and (rule.window is None or config.sparse_sliding))
-    if sparse:
-        return out, *sparse_prefill(state, query, key, value, rule, scale, softcap, o)
-    for part, at in parts(rule, batch, q_len):
-        if part.n_rows == 0:
-            o[at] = 0
-            continue
+        config.prefill in SPARSE_PREFILL and q_len > 1 and rule.causal and not state.dense
+        and (rule.window is None or config.sparse_sliding))
+    ran = Tally()
+    # DHSA finds the chunks of one text at a time.
+    for part, at in _parts(rule, batch, q_len, apart=sparse and config.prefill == "dhsa"):
         if part.n_rows < q_len:
             o[at][..., : part.row, :] = 0
             o[at][..., part.row + part.n_rows :, :] = 0
+        if part.n_rows == 0:
+            continue
         taken = slice(part.row, part.row + part.n_rows)
-        attention(
+        tensors = (
             view(query[at][..., taken, :], "query"), view(key[at][..., part.start : part.end, :], "key"),
-            view(value[at][..., part.start : part.end, :], "value"), causal=rule.causal, window=window_of(rule, part),
-            scale=scale, softcap=softcap, key0_bias=state.bias if part.origin else None,
-            out=view(o[at][..., taken, :], "out"), ctx=config.ctx)
-    return out, "dense", 1.0
+            view(value[at][..., part.start : part.end, :], "value"))
+        options = {
+            "window": window_of(rule, part), "scale": scale, "softcap": softcap, "key0_bias": state.bias if part.origin else None,
+            "out": view(o[at][..., taken, :], "out"), "ctx": config.ctx}
+        density = 1.0
+        if sparse:
+            density = _attend_sparsely(state, tensors, options, rule.window is not None, element + (at if isinstance(at, int) else 0))
+        else:
+            attention(*tensors, causal=rule.causal, **options)
+        ran.add(part, density, batch if at == slice(None) else 1)
+    return out, config.prefill if ran.sparse else "dense", ran.density
 
 
-def parts(rule: MaskRule, batch: int, q_len: int) -> list[tuple[Part, Any]]:
+class Tally:
+    """Density over parts, weighted by their legal pairs."""
+
+    def __init__(self) -> None:
+        self.kept = self.legal = 0.0
+        self.sparse = False
+
+    def add(self, part: Part, density: float, times: int = 1) -> None:
+        n, keys = part.n_rows, part.end - part.start
+        pairs = times * (n * keys - n * (n - 1) / 2)
+        self.kept, self.legal = self.kept + density * pairs, self.legal + pairs
+        self.sparse |= density < 1
+
+    @property
+    def density(self) -> float:
+        return self.kept / self.legal if self.legal else 1.0
+
+
+def _attend_sparsely(state: LayerState, tensors: Any, options: dict[str, Any], sliding: bool, element: int) -> float:
+    """One part by the config's sparse method, with what earlier layers left; gives its density."""
+    config, shared = state.config, state.model.shared
+    kind = ("mask", sliding, element)
+    if config.share_masks and kind in shared:
+        mask, density, threshold = shared[kind]
+        if mask is None:
+            attention(*tensors, **options)
+        else:
+            sparse_attention(*tensors, mask, pv_threshold=threshold, **options)
+        return float(density)
+    own = dict(state.model.sparse_options)
+    chunks = config.prefill == "dhsa"
+    if chunks:
+        boundaries = shared.get(("boundaries", element)) if config.share_boundaries else None
+        if boundaries is not None:
+            own["boundaries"] = boundaries
+        elif (predictor := state.model.predictor) is not None:
+            own["predictor"] = predictor
+    stats = SparseStats()
+    wanted = chunks or config.share_masks
+    answer = sparse_prefill(*tensors, config.prefill, return_mask=wanted, stats=stats, **own, **options)
+    mask: SparseMask | None = answer[1] if wanted else None
+    density = stats.tiles_listed / stats.tiles_legal if stats.calls_sparse and stats.tiles_legal else 1.0
+    if chunks and mask is not None and (found := mask.boundaries) is not None:
+        shared[("boundaries", element)] = found
+    if config.share_masks:
+        shared[kind] = mask, density, own.get("pv_threshold") or (50.0 if config.prefill == "sparge" else 0.0)
+    return density
+
+
+def _parts(rule: MaskRule, batch: int, q_len: int, apart: bool = False) -> list[tuple[Part, Any]]:
     """The parts of a rule with their place in the batch: the whole batch at once where all are alike."""
-    if len(rule.parts) == 1:
-        return [(rule.parts[0], slice(None))]
-    return [(part, b) for b, part in enumerate(rule.parts)]
+    if len(rule.parts) == 1 and not (apart and batch > 1):
+        return [(rule.parts[0], 0 if apart else slice(None))]
+    return [(rule.part(b), b) for b in range(batch)]
 
 
 def window_of(rule: MaskRule, part: Part) -> int | None:
     """The rule's window where it hides a key of this part."""
     return rule.window if rule.window is not None and part.end - part.start > rule.window else None
-
-
-def sparse_prefill(
-    state: LayerState, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: MaskRule, scale: float | None,
-    softcap: float | None, out: torch.Tensor,
-) -> tuple[str, float]:
-    raise NotImplementedError
