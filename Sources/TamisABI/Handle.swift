@@ -45,6 +45,7 @@ enum HandleKind: UInt64 {
   case compressor = 0x5345_5250_4d4f_4354  // "TCOMPRES"
   case compression = 0x5245_5452_4f48_5354  // "TSHORTER"
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
+  case sparse_mask = 0x4b53_414d_5350_5354  // "TSPSMASK"
 }
 
 @inline(__always)
@@ -75,4 +76,9 @@ func encoder(_ pointer: OpaquePointer?) throws(TamisError) -> TextEncoder {
 @inline(__always)
 func specpc(_ pointer: OpaquePointer?) throws(TamisError) -> SpecPC {
   try Handle<SpecPC>.object(pointer, .specpc, "specpc")
+}
+
+@inline(__always)
+func mask(_ pointer: OpaquePointer?) throws(TamisError) -> TileMask {
+  try Handle<TileMask>.object(pointer, .sparse_mask, "mask")
 }

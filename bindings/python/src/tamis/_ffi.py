@@ -107,6 +107,40 @@ class tamis_attention_options(Structure):
     ]
 
 
+# ------------------------------------------------------------------------------------------ sparse_attention.h
+
+
+class tamis_tiles(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("heads", c_int32),
+        ("query_block", c_int32),
+        ("key_block", c_int32),
+        ("row_ptr", POINTER(c_int64)),
+        ("index", POINTER(c_int32)),
+        ("n_rows", c_int64),
+    ]
+
+
+class tamis_sparse_mask(Structure):
+    pass
+
+
+class tamis_sparse_stats(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("calls_sparse", c_int64),
+        ("calls_dense", c_int64),
+        ("tiles_listed", c_int64),
+        ("tiles_legal", c_int64),
+        ("pairs_attended", c_int64),
+        ("pairs_legal", c_int64),
+        ("select_ns", c_int64),
+        ("attend_ns", c_int64),
+    ]
+
+
 # -------------------------------------------------------------------------------------------------- kv_cache.h
 
 TAMIS_ROPE_NONE = 0
@@ -645,6 +679,8 @@ _f32 = POINTER(c_float)
 _f64 = POINTER(c_double)
 _span = POINTER(tamis_span)
 _specpc = POINTER(tamis_specpc)
+_tiles = POINTER(tamis_tiles)
+_sparse_mask = POINTER(tamis_sparse_mask)
 _sequence = POINTER(tamis_sequence)
 
 Status = tamis_status
@@ -668,6 +704,15 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_attention": (
         Status, (_context, POINTER(tamis_attention_options), _tensor, _tensor, _tensor, _tensor, _tensor)),
     "tamis_attention_merge": (Status, (_context, c_int32, _tensor, _tensor, _tensor, _tensor)),
+    # sparse_attention.h
+    "tamis_sparse_attention": (
+        Status, (_context, POINTER(tamis_attention_options), _tiles, c_float, _tensor, _tensor, _tensor, _tensor, _tensor)),
+    "tamis_sparse_mask_create": (Status, (_tiles, c_int64, c_int64, c_int64, POINTER(_sparse_mask))),
+    "tamis_sparse_mask_destroy": (None, (_sparse_mask,)),
+    "tamis_sparse_mask_tiles": (Status, (_sparse_mask, _tiles)),
+    "tamis_sparse_mask_boundaries": (Status, (_sparse_mask, POINTER(_i64), _i64)),
+    "tamis_sparse_mask_stats": (
+        Status, (_sparse_mask, POINTER(tamis_attention_options), c_int32, POINTER(tamis_sparse_stats))),
     # kv_cache.h
     "tamis_kv_options_init": (None, (POINTER(tamis_kv_options),)),
     "tamis_kv_create": (Status, (_context, POINTER(tamis_kv_options), POINTER(_cache))),
