@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from ...errors import InvalidArgumentError
-from ...ops import rope
+from ...kv import Sequence
 from ...retrieval import Selector
 from .cache import Store, TamisCache, TamisLayer, Text
-from .config import CACHED_PREFILL, LayerState
+from .chunks import chunk_index, read_back
+from .config import CACHED_PREFILL, SPARSE_PREFILL, LayerState
 from .masks import MaskRule, Part
 from .positions import turn_back
-from .prefill import attend_tensors
+from .prefill import Tally, attend_tensors, window_of
 from .tensors import rows, view
 
 
@@ -42,11 +43,13 @@ def attend_cached(
         # The whole prompt is at hand.
         for b, part in enumerate(parts):
             _append(cache, store, at, place, b, part, key, value)
-        out, ran, density = attend_tensors(state, query, rows(key), rows(value), rule, scale, softcap)
+        out, ran, density = attend_tensors(state, query, key, value, rule, scale, softcap)
+        _keep_boundaries(state, cache, layer)
         return out, phase, ran, density, layer.length
 
+    positions = "natural" if store.rope is None or config.positions == "natural" else "compact"
     out = torch.empty((batch, q_len, heads, head_dim), dtype=query.dtype)
-    kept = legal = 0
+    ran = Tally()
     for b, part in enumerate(parts):
         n, o = part.n_rows, out[b].transpose(0, 1)
         if n < q_len:
@@ -54,22 +57,42 @@ def attend_cached(
             o[:, part.row + n :] = 0
         if n == 0:
             continue
-        q = query[b, :, part.row : part.row + n]
+        rotated = query[b, :, part.row : part.row + n]
         o = o[:, part.row : part.row + n]
+        q = _append(cache, store, at, place, b, part, key, value, rotated)
         text = cache.texts[b]
-        q = _append(cache, store, at, place, b, part, key, value, q)
+        sequence = text.sequences[at]
         total = layer.length - text.pad
-        pairs = n * total - n * (n - 1) // 2
-        legal += pairs
-        kept += pairs if method == "dense" else 0
-        positions = "natural" if store.rope is None or config.positions == "natural" else "compact"
-        window = rule.window if rule.window is not None and total > rule.window else None
-        selector = _selector(state, cache, store, place, method, positions, window, scale, softcap)
-        before = selector._stats.tokens_attended
-        selector.attend(text.sequences[at], view(q, "query"), place, out=view(o, "out"))
-        if method != "dense":
-            kept += selector._stats.tokens_attended - before
-    return out, phase, method, kept / legal if legal else 1.0, layer.length
+        seen = Part(0, total, 0, n)
+        if method in SPARSE_PREFILL and not decode:
+            density = _prefill_further(state, store, text, sequence, place, rotated, seen, o, rule.window, scale, softcap, b)
+        elif method == "dhsa" and n == 1 and total > config.decode_budget:
+            tokens = chunk_index(state, cache, layer.index, b).select(view(rotated, "query"), config.decode_budget)
+            # Chunks are scored by rotated keys, so tokens keep their places.
+            selector = _selector(state, cache, store, place, "tokenselect", "natural", None, scale, softcap)
+            selector.attend_tokens(sequence, view(q, "query"), tokens, place, out=view(o, "out"))
+            density = len(tokens) / total
+        else:
+            kind = "dense" if method == "dhsa" else method
+            selector = _selector(state, cache, store, place, kind, positions, window_of(rule, seen), scale, softcap)
+            before = selector._stats.tokens_attended
+            selector.attend(sequence, view(q, "query"), place, out=view(o, "out"))
+            legal = n * total - n * (n - 1) // 2
+            density = 1.0 if kind == "dense" else (selector._stats.tokens_attended - before) / legal
+        ran.add(seen, density)
+    return out, phase, method if ran.sparse or method in CACHED_PREFILL else "dense", ran.density, layer.length
+
+
+def _prefill_further(
+    state: LayerState, store: Store, text: Text, sequence: Sequence, place: int, query: torch.Tensor, part: Part, out: torch.Tensor,
+    window: int | None, scale: float | None, softcap: float | None, b: int,
+) -> float:
+    """A sparse method for a further chunk of a prompt: the keys before it are read back."""
+    key, value = read_back(store, text, sequence, place, 0, state.config.ctx)
+    done, _, density = attend_tensors(
+        state, query[None], key[None], value[None], MaskRule(True, window, (part,)), scale, softcap, b)
+    out.copy_(done[0].transpose(0, 1))
+    return density
 
 
 def _admit(
@@ -132,3 +155,11 @@ def _selector(
     method = state.method(kind, positions, window, scale, softcap)
     assert store.kv is not None
     return cache.selector((state.layer, method), lambda: Selector(store.kv, method, q_heads=state.heads))
+
+
+def _keep_boundaries(state: LayerState, cache: TamisCache, layer: TamisLayer) -> None:
+    """DHSA decode goes on from the chunks that DHSA prefill found."""
+    for b, text in enumerate(cache.texts):
+        found = state.model.shared.get(("boundaries", b))
+        if found is not None:
+            text.boundaries[layer.index] = found
