@@ -16,6 +16,7 @@
  *   compression.h shorter prompts: words kept or dropped by an encoder's probabilities
  *   text_scores.h prompts shortened by scores the host has: Selective Context, SpecPC
  *   clusters.h    few documents for many: k-means, representatives (CRAG)
+ *   dhsa.h        chunks of keys between learned boundaries, in a prompt and at decode (DHSA)
  *   annotation.h  word labels from pairs of a text and its compression (LLMLingua-2)
  */
 #ifndef TAMIS_H
@@ -34,6 +35,7 @@
 #include "tamis/compression.h"
 #include "tamis/text_scores.h"
 #include "tamis/clusters.h"
+#include "tamis/dhsa.h"
 #include "tamis/annotation.h"
 
 #endif /* TAMIS_H */

@@ -29,6 +29,12 @@ struct SparseMethod {
     switch raw.method {
     case TAMIS_SPARSE_DENSE:
       return try AllTiles(queryBlock: fields.queryBlock(), keyBlock: fields.keyBlock(64))
+    case TAMIS_SPARSE_DHSA, TAMIS_SPARSE_COMPAT_DHSA:
+      return try DHSA(
+        queryBlock: fields.queryBlock(), keyBlock: fields.keyBlock(32), granularity: fields.granularity(),
+        chunks: fields.chunks(), pooling: fields.pooling(), budget: fields.chunkBudget(), sinks: fields.sinks(128),
+        local: fields.tokens(raw.local, "local", 128), instructionTokens: fields.instructionTokens(),
+        literal: raw.method == TAMIS_SPARSE_COMPAT_DHSA)
     case TAMIS_SPARSE_DHSA_TOPK, TAMIS_SPARSE_DHSA_A:
       return try StructuredTopK(
         queryBlock: fields.queryBlock(), keyBlock: fields.keyBlock(64), density: fields.density, score: fields.score(),
@@ -164,6 +170,46 @@ private struct Fields {
     if raw.budget == -1 { return .all }
     if raw.budget == 0 { return .density(density) }
     return .tokens(Int(min(raw.budget, Int64(Int32.max))))
+  }
+
+  func granularity() throws(TamisError) -> DHSA.Granularity {
+    guard let granularity = DHSA.Granularity(rawValue: raw.granularity) else {
+      throw .invalid("granularity is \(raw.granularity); expected TAMIS_GRANULARITY_TILES or TAMIS_GRANULARITY_TOKENS")
+    }
+    return granularity
+  }
+
+  func pooling() throws(TamisError) -> ChunkPooling {
+    guard let pooling = ChunkPooling(rawValue: raw.pooling) else {
+      throw .invalid("pooling is \(raw.pooling); expected TAMIS_CHUNK_SQRT or TAMIS_CHUNK_MEAN")
+    }
+    return pooling
+  }
+
+  func chunkBudget() -> DHSA.Budget {
+    if raw.budget == -1 { return .all }
+    if raw.budget == 0 { return .density(density) }
+    return .tokens(Int(min(raw.budget, Int64(Int32.max))))
+  }
+
+  /// -1: none.
+  func instructionTokens() throws(TamisError) -> Int {
+    let tokens = raw.instruction_tokens
+    try require(tokens >= -1, "instruction_tokens is \(tokens); expected -1 (none), 0 (64) or more")
+    return tokens == -1 ? 0 : tokens == 0 ? 64 : Int(tokens)
+  }
+
+  /// nil: chunks of key_block.
+  func chunks() throws(TamisError) -> DHSA.Chunks? {
+    if raw.predictor != nil {
+      return .predicted(try boundaryPredictor(raw.predictor), try boundaryOptions(raw.boundary_options))
+    }
+    guard let boundaries = raw.boundaries else { return nil }
+    try require(
+      raw.n_boundaries >= 2 && raw.n_boundaries <= Int64(Int32.max), "n_boundaries is \(raw.n_boundaries); expected at least 2")
+    try requireAligned(boundaries, 8, "boundaries")
+    try requireExtent(boundaries, Int(raw.n_boundaries), "boundaries")
+    return .boundaries(Array(UnsafeBufferPointer(start: boundaries, count: Int(raw.n_boundaries))))
   }
 
   func headCoverage() throws(TamisError) -> [Float]? {

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Union
 
-import numpy as np
-
 from . import _ffi
 from ._arguments import choice, int32, integer, real
 from ._arrays import ArrayLike, Tensor, floats, pointer, read, result
@@ -24,6 +22,7 @@ from ._lib import library
 from ._progress import Progress, ProgressCallback
 from .attention import attention_options, output
 from .context import Context, pointer_of
+from .dhsa import POOLINGS, BoundaryPredictor, boundary_list, boundary_options
 from .errors import InvalidArgumentError
 from .sparse_attention import SparseMask, SparseStats
 
@@ -39,7 +38,6 @@ _METHODS = {
 }
 _SCORES = {"lse8": _ffi.TAMIS_BLOCK_SCORE_LSE8, "mean": _ffi.TAMIS_BLOCK_SCORE_MEAN}
 _GRANULARITIES = {"tiles": _ffi.TAMIS_GRANULARITY_TILES, "tokens": _ffi.TAMIS_GRANULARITY_TOKENS}
-_POOLINGS = {"sqrt": _ffi.TAMIS_CHUNK_SQRT, "mean": _ffi.TAMIS_CHUNK_MEAN}
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class SparseOptions:
     #: dhsa: the last queries, attended densely: 64. 0: none.
     instruction_tokens: int | None = None
     #: dhsa: a BoundaryPredictor, which finds the chunks.
-    predictor: Any = None
+    predictor: BoundaryPredictor | None = None
     #: dhsa: the chunks, integers ascending from 0 to k_len; None without predictor: chunks of key_block.
     boundaries: Any = None
     #: dhsa: arguments of boundaries_from_logits, as a dict.
@@ -261,7 +259,7 @@ def _c_options(options: SparseOptions, tq: Tensor) -> tuple[_ffi.tamis_sparse_op
         c.pv_threshold = real(options.pv_threshold, "pv_threshold") or -1
     c.score = choice(options.score, _SCORES, "score")
     c.granularity = choice(options.granularity, _GRANULARITIES, "granularity")
-    c.pooling = choice(options.pooling, _POOLINGS, "pooling")
+    c.pooling = choice(options.pooling, POOLINGS, "pooling")
     if options.patterns is not None:
         c.patterns = _patterns(options.patterns, heads)
         kept.append(c.patterns)
@@ -291,10 +289,15 @@ def _patterns(patterns: Sequence[tuple[Any, ...]], heads: int) -> Any:
 
 def _chunks(options: SparseOptions, c: _ffi.tamis_sparse_options, kept: list[Any]) -> None:
     """What names the chunks of "dhsa"."""
+    if options.predictor is not None:
+        if not isinstance(options.predictor, BoundaryPredictor):
+            raise InvalidArgumentError(f"predictor is {options.predictor!r}, expected a BoundaryPredictor")
+        c.predictor = options.predictor._handle.pointer
     if options.boundaries is not None:
-        array = np.asarray(options.boundaries)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise InvalidArgumentError(f"boundaries is {array.dtype}{list(array.shape)}, expected integers [n]")
-        array = np.ascontiguousarray(array, np.int64)
-        c.boundaries, c.n_boundaries = pointer(array, ctypes.c_int64), array.size
-        kept.append(array)
+        boundaries = boundary_list(options.boundaries)
+        c.boundaries, c.n_boundaries = pointer(boundaries, ctypes.c_int64), boundaries.size
+        kept.append(boundaries)
+    if options.boundary_options is not None:
+        rule = boundary_options(**options.boundary_options)
+        c.boundary_options = ctypes.pointer(rule)
+        kept.append(rule)
