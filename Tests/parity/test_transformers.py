@@ -10,9 +10,11 @@ import tamis.integrations.transformers as tt
 import torch
 import transformers as hf
 from tamis.integrations.transformers.masks import MaskRule, Part, RuleMask, make_mask, read_table
+from test_haystack import FOLDER, haystack
 from test_llama import CONFIG, Served
 from transformers import masking_utils as mu
 
+torch.set_num_threads(1)  # threads of torch that wait and those of the library want the same cores
 WINDOW = 24
 SHAPE = dict(
     vocab_size=128, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
@@ -101,23 +103,22 @@ def test_logits_padded_on_the_right(model):
     assert difference(theirs, ours, mask) < 1e-4
 
 
-@pytest.mark.parametrize("cache", ["dynamic", "static", "none", "tamis", "tamis compact"])
 @pytest.mark.parametrize("pads", [(0,), (0, 33, 5)], ids=["one", "batch"])
-def test_generate(model, cache, pads):
-    if cache == "tamis compact" and model.config.rope_parameters.get("rope_type") == "llama3":
-        pytest.skip("tamis.RoPE cannot say it")
+def test_generate(model, pads):
+    """The same text with every cache."""
     ids, mask = prompts(len(pads), 50, pads)
-    greedy = dict(attention_mask=mask, max_new_tokens=24, do_sample=False)
-
-    def run(m):
-        if m.config._attn_implementation == "tamis" and cache.startswith("tamis"):
-            return m.generate(ids, cache=tt.TamisCache(m, positions="compact" if "compact" in cache else "natural"), **greedy)
-        if cache == "none":
-            return m.generate(ids, use_cache=False, **greedy)
-        return m.generate(ids, cache_implementation="static" if cache == "static" else None, **greedy)
-
-    theirs, ours = both(model, run)
-    assert torch.equal(theirs, ours)
+    greedy = dict(attention_mask=mask, max_new_tokens=12, do_sample=False)
+    with torch.inference_mode():
+        model.set_attn_implementation(reference(model))
+        theirs = model.generate(ids, **greedy)
+        model.set_attn_implementation("tamis")
+        assert torch.equal(theirs, model.generate(ids, **greedy))
+        assert torch.equal(theirs, model.generate(ids, cache_implementation="static", **greedy))
+        assert torch.equal(theirs, model.generate(ids, use_cache=False, **greedy))
+        for positions in ("natural", "compact"):
+            if positions == "compact" and model.config.rope_parameters.get("rope_type") == "llama3":
+                continue  # tamis.RoPE cannot say it
+            assert torch.equal(theirs, model.generate(ids, cache=tt.TamisCache(model, positions=positions), **greedy))
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["dynamic", "tamis"])
@@ -545,3 +546,296 @@ def test_what_is_refused(llama):
     llama.set_attn_implementation("tamis")
     with pytest.raises(tamis.CacheFullError), torch.inference_mode():
         llama(ids.repeat(1, 4), cache=small)
+
+
+# ------------------------------------------------------------------------------------------------- sparse prefill
+
+#: Options that leave keys out of a prompt of 300.
+SPARSE = {
+    "dhsa": dict(query_block=32, key_block=8, budget=80, instruction_tokens=16, local=32, sinks=8),
+    "dhsa_topk": dict(query_block=32, key_block=16, density=0.25),
+    "dhsa_a": dict(query_block=32, key_block=16, density=0.25),
+    "dhsa_vs": dict(query_block=32, key_block=16, density=0.25),
+    "dhsa_vsb": dict(query_block=32, key_block=16, density=0.25),
+    "block": dict(query_block=32, key_block=16, budget=64),
+    "a_shape": dict(query_block=32, key_block=16, sinks=16, local=48),
+    "vertical_slash": dict(options=dict(vertical=30, slash=50), query_block=32, key_block=16),
+    "block_topk": dict(options=dict(max_blocks=5), query_block=32, key_block=16),
+    "minference": dict(options=dict(patterns=[("a_shape", 8, 32), ("vertical_slash", 30, 50), ("block_topk", 2), ("a_shape", 0, 64)])),
+    "flexprefill": dict(query_block=32, key_block=16, coverage=0.5, options=dict(min_budget=32)),
+    "xattention": dict(query_block=32, key_block=16, coverage=0.5),
+    "sparge": dict(query_block=32, key_block=16, options=dict(top_share=0.3, pv_threshold=0.0)),
+}
+
+
+def tiles_oracle(method, options, share=False, layers=range(4), sliding=False):
+    """Attention over the tiles that tamis.sparse_select names, by torch in float64, text by text without its padding. Registered as
+    "tiles". share: masks of the first such layer serve the others."""
+    shared = {}
+
+    def forward(module, query, key, value, attention_mask, scaling=None, softcap=None, sliding_window=None, **_):
+        batch, heads, q_len, _ = query.shape
+        out = torch.zeros(query.shape, dtype=torch.float64)
+        for b, pad in enumerate(module.first_tokens):
+            q, k, v = query[b, :, pad:], key[b, :, pad:], value[b, :, pad:]
+            n = q.shape[1]
+            seen = torch.ones(n, n, dtype=torch.bool).tril()
+            if sliding_window is not None:
+                seen &= ~torch.ones(n, n, dtype=torch.bool).tril(-sliding_window)
+            if module.layer_idx in layers and (sliding or sliding_window is None):
+                kind = b, sliding_window is None
+                if not share or module.layer_idx == 0 or kind not in shared:
+                    mask = tamis.sparse_select(q, k, method, scale=scaling, softcap=softcap, window=sliding_window, **options)
+                    t = mask.tiles
+                    kept = t.to_mask(n).reshape(t.heads, -1, n).repeat(t.query_block, 1)[:, :n].repeat(heads // t.heads, 0)
+                    shared[kind] = torch.from_numpy(kept)
+                seen = seen & shared[kind]
+            groups = heads // k.shape[0]
+            scores = q.double() @ k.repeat_interleave(groups, 0).double().transpose(1, 2) * scaling
+            if softcap is not None:
+                scores = torch.tanh(scores / softcap) * softcap
+            weights = scores.masked_fill(~seen, -math.inf).softmax(-1).nan_to_num(0.0)
+            out[b, :, pad:] = weights @ v.repeat_interleave(groups, 0).double()
+        return out.to(query.dtype).transpose(1, 2).contiguous(), None
+
+    hf.AttentionInterface.register("tiles", forward)
+    mu.AttentionMaskInterface.register("tiles", mu.sdpa_mask)
+
+
+def compare_with_tiles(model, ids, mask, config, **oracle):
+    options = {k: v for k, v in config.sparse_options().items() if k != "dense_below"}
+    tiles_oracle(config.prefill, options, **oracle)
+    for module in model.modules():
+        if hasattr(module, "layer_idx"):
+            module.first_tokens = [int(n) for n in (mask == 0).sum(1)]
+    tt.configure(model, config)
+    with torch.inference_mode():
+        model.set_attn_implementation("tiles")
+        theirs = model(ids, attention_mask=mask, use_cache=False).logits
+        model.set_attn_implementation("tamis")
+        ours = model(ids, attention_mask=mask, use_cache=False).logits
+        cached = model(ids, attention_mask=mask, cache=tt.TamisCache(model)).logits
+        model.set_attn_implementation(reference(model))
+        dense = model(ids, attention_mask=mask, use_cache=False).logits
+    assert torch.equal(ours, cached)
+    assert difference(theirs, ours, mask) < 1e-4 and difference(dense, ours, mask) > 1e-2
+    return list(tt.statistics(model))[: model.config.num_hidden_layers]
+
+
+@pytest.mark.parametrize("method", SPARSE)
+def test_sparse_prefill(llama, method):
+    ids, mask = prompts(2, 300, (0, 45))
+    calls = compare_with_tiles(llama, ids, mask, tt.TamisConfig(prefill=method, dense_below=0, **SPARSE[method]))
+    assert [c.method for c in calls] == [method] * 4 and all(c.sparse and 0 < c.density < 0.9 for c in calls)
+    assert all(c.queries == c.keys == 300 for c in calls)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "mistral", "qwen2"])
+@pytest.mark.parametrize("sliding", [False, True])
+def test_sparse_prefill_with_windows_and_soft_caps(family, sliding):
+    m = build(family, sliding_window=100)
+    if family == "mistral" and not sliding:
+        pytest.skip("all its layers slide")
+    ids, mask = prompts(2, 300, (0, 45))
+    config = tt.TamisConfig(prefill="dhsa_topk", dense_below=0, sparse_sliding=sliding, query_block=32, key_block=16, density=0.12)
+    calls = compare_with_tiles(m, ids, mask, config, sliding=sliding)
+    kinds = getattr(m.config, "layer_types", ["sliding_attention"] * 4)
+    assert [c.sparse for c in calls] == [sliding or kind == "full_attention" for kind in kinds]
+
+
+def test_shared_masks_and_dense_layers(llama):
+    ids, mask = prompts(2, 300, (0, 45))
+    options = dict(prefill="xattention", dense_below=0, **SPARSE["xattention"])
+    compare_with_tiles(llama, ids, mask, tt.TamisConfig(share_masks=True, **options), share=True)
+    calls = compare_with_tiles(llama, ids, mask, tt.TamisConfig(dense_layers=2, **options), layers=(2, 3))
+    assert [c.method for c in calls] == ["dense", "dense", "xattention", "xattention"]
+
+
+def test_sparse_prefill_that_is_dense(llama):
+    """Short prompts, and budgets that hold everything."""
+    ids, mask = prompts(2, 200, (0, 45))
+    for config in (tt.TamisConfig(prefill="flexprefill"), tt.TamisConfig(prefill="dhsa_topk", density=1.0, dense_below=0),
+                   tt.TamisConfig(prefill="dhsa", budget=-1, dense_below=0)):
+        tt.configure(llama, config)
+        theirs, ours = both(llama, lambda m: m(ids, attention_mask=mask).logits)
+        assert difference(theirs, ours, mask) < 1e-4
+        assert all(c.density == 1 and c.method == "dense" and not c.sparse for c in tt.statistics(llama))
+    tt.configure(llama, tt.TamisConfig(prefill="dhsa_topk", options=dict(sharpness=1), dense_below=0))
+    with pytest.raises(ValueError, match="sharpness is no option"), torch.inference_mode():
+        llama(ids)
+
+
+@pytest.mark.parametrize("positions", ["natural", "compact"])
+def test_sparse_prefill_in_chunks(llama, positions):
+    """Blocks that start at the same tokens select the same: a prompt in pieces is the prompt in one."""
+    ids, mask = prompts(2, 320, (0, 32))
+    tt.configure(llama, tt.TamisConfig(prefill="a_shape", dense_below=0, **SPARSE["a_shape"]))
+    llama.set_attn_implementation("tamis")
+    with torch.inference_mode():
+        whole = llama(ids, attention_mask=mask).logits
+        cache = tt.TamisCache(llama, positions=positions)
+        cuts = [0, 128, 192, 320]
+        pieces = [llama(ids[:, a:b], attention_mask=mask[:, :b], cache=cache).logits for a, b in zip(cuts, cuts[1:])]
+    assert difference(whole, torch.cat(pieces, 1), mask) < 1e-4
+    assert [c.density < 1 for c in list(tt.statistics(llama))[4:]] == [True] * 12
+
+
+# ------------------------------------------------------------------------------------------------- DHSA
+
+
+def write_predictor(folder, width):
+    """A random boundary predictor with as many boundaries as not."""
+    from safetensors.torch import save_file
+
+    g = torch.Generator().manual_seed(1)
+    shapes = {
+        "enc.mha.in_proj_weight": (3 * width, width), "enc.mha.in_proj_bias": (3 * width,), "enc.mha.out_proj.weight": (width, width),
+        "enc.mha.out_proj.bias": (width,), "enc.norm.weight": (width,), "enc.norm.bias": (width,),
+        "mlp.0.weight": (32, 4 * width + 1), "mlp.0.bias": (32,), "mlp.2.weight": (1, 32), "mlp.2.bias": (1,)}
+    tensors = {name: torch.randn(shape, generator=g) * 0.5 for name, shape in shapes.items()}
+    tensors["enc.norm.weight"] += 1
+    path = folder / "boundary_predictor.safetensors"
+    save_file(tensors, str(path), metadata={"heads": "4"})
+    return path
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_dhsa_with_a_predictor(llama, tmp_path, share):
+    """Chunks of layer 0's keys serve every layer, or each layer finds its own."""
+    path = write_predictor(tmp_path, 64)
+    predictor = tamis.BoundaryPredictor.load(path)
+    ids, mask = prompts(1, 300)
+    found = {}
+
+    def boundaries(layer, k):
+        at = 0 if share else layer
+        if at not in found:
+            found[at] = tamis.sparse_select(
+                torch.zeros(4, 300, 32), k, "dhsa", predictor=predictor, **{**SPARSE["dhsa"], "budget": 80}).boundaries
+        return found[at]
+
+    def forward(module, query, key, value, attention_mask, scaling=None, **_):
+        own = boundaries(module.layer_idx, key[0])
+        out = tamis.sparse_prefill(
+            query[0], key[0], value[0], "dhsa", scale=scaling, dense_below=0, boundaries=own, **SPARSE["dhsa"])
+        return out[None].transpose(1, 2).contiguous(), None
+
+    hf.AttentionInterface.register("chunks", forward)
+    mu.AttentionMaskInterface.register("chunks", mu.sdpa_mask)
+    tt.configure(llama, tt.TamisConfig(
+        prefill="dhsa", predictor=str(path), share_boundaries=share, dense_below=0, **SPARSE["dhsa"]))
+    with torch.inference_mode():
+        llama.set_attn_implementation("chunks")
+        theirs = llama(ids, use_cache=False).logits
+        llama.set_attn_implementation("tamis")
+        ours = llama(ids, use_cache=False).logits
+    assert 10 < len(found[0]) < 200
+    assert difference(theirs, ours) < 1e-5
+
+
+@pytest.mark.parametrize("positions", ["natural", "compact"])
+@pytest.mark.parametrize("prefill", ["dense", "dhsa"])
+def test_dhsa_decode(llama, positions, prefill):
+    """Each step attends what a ChunkIndex of the same keys selects."""
+    ids, mask = prompts(2, 420, (0, 60))
+    indices = {}
+
+    def forward(module, query, key, value, attention_mask, scaling=None, **_):
+        out = torch.zeros(query.shape)
+        for b, pad in enumerate((0, 60)):
+            q, k, v = query[b], key[b, :, pad:], value[b, :, pad:]
+            n = k.shape[1]
+            if q.shape[1] > 1:
+                out[b, :, pad:] = tamis.attention(q[:, pad:], k, v, scale=scaling) if prefill == "dense" else tamis.sparse_prefill(
+                    q[:, pad:], k, v, "dhsa", scale=scaling, dense_below=0, **SPARSE["dhsa"])
+                continue
+            index = indices.get((module.layer_idx, b))
+            if index is None:
+                index = indices[module.layer_idx, b] = tamis.ChunkIndex(kv_heads=2, head_dim=32, sinks=8, local=32)
+                chunks = [*range(0, 400 - pad, 8), 400 - pad]
+                index.append(k[:, : 400 - pad].contiguous(), chunks if prefill == "dhsa" else None)
+            index.append(k[:, len(index) :].contiguous())
+            tokens = torch.from_numpy(index.select(q, 160)).long() if n > 160 else torch.arange(n)
+            kk, vv = (x[:, tokens].repeat_interleave(2, 0).double() for x in (k, v))
+            out[b] = (((q.double() @ kk.transpose(1, 2)) * scaling).softmax(-1) @ vv).float()
+        return out.transpose(1, 2).contiguous(), None
+
+    hf.AttentionInterface.register("index", forward)
+    mu.AttentionMaskInterface.register("index", mu.sdpa_mask)
+    tt.configure(llama, tt.TamisConfig(
+        prefill=prefill, decode="dhsa", decode_budget=160, dense_below=0,
+        **(SPARSE["dhsa"] if prefill == "dhsa" else dict(sinks=8, local=32))))
+
+    def run(m):
+        cache = tt.TamisCache(m, positions=positions) if m.config._attn_implementation == "tamis" else hf.DynamicCache(config=m.config)
+        m(ids[:, :400], attention_mask=mask[:, :400], cache=cache)
+        return torch.cat([m(ids[:, i : i + 1], attention_mask=mask[:, : i + 1], cache=cache).logits for i in range(400, 420)], 1)
+
+    with torch.inference_mode():
+        llama.set_attn_implementation("index")
+        theirs = run(llama)
+        llama.set_attn_implementation("tamis")
+        ours = run(llama)
+    assert difference(theirs, ours) < 1e-3 * float(theirs.abs().max())
+    last = list(tt.statistics(llama))[-1]
+    assert (last.phase, last.method) == ("decode", "dhsa") and last.density == pytest.approx((160 / 420 + 160 / 360) / 2, rel=0.03)
+
+
+# ------------------------------------------------------------------------------------------------- a model that recalls
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return hf.LlamaForCausalLM.from_pretrained(FOLDER, dtype=torch.float32, attn_implementation="tamis").eval()
+
+
+def asked(model, cache, ids, key, needles):
+    """Greedy answers to every needle, each asked of the same prefilled text."""
+    found = []
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids]), cache=cache).logits
+        assert torch.isfinite(logits).all()
+        for w1, w2, *_ in needles:
+            text = torch.tensor([ids + [key, w1, w2]])
+            answer = model.generate(text, cache=cache, max_new_tokens=2, do_sample=False, pad_token_id=0, eos_token_id=None)
+            found.append(answer[0, -2:].tolist())
+            cache.crop(len(ids) - cache.get_seq_length())
+    return found
+
+
+def test_needles_at_the_trained_length(reader):
+    ids, key, needles = haystack(512, 4)
+    right = [needle[2:] for needle in needles]
+    tt.configure(reader)
+    reader.set_attn_implementation("sdpa")
+    assert asked(reader, hf.DynamicCache(config=reader.config), ids, key, needles) == right
+    reader.set_attn_implementation("tamis")
+    assert asked(reader, hf.DynamicCache(config=reader.config), ids, key, needles) == right
+    assert asked(reader, tt.TamisCache(reader, dtype="i8"), ids, key, needles) == right
+
+
+@pytest.mark.parametrize("prefill", ["tokenselect", "streaming"])
+def test_needles_beyond_the_trained_length(reader, prefill):
+    """At four times the length that the model was trained on, where dense attention forgets."""
+    ids, key, needles = haystack(2048, 5)
+    right = [needle[2:] for needle in needles]
+    tt.configure(reader, tt.TamisConfig(
+        prefill=prefill, decode="tokenselect", top_k=192, n_sink=8, n_recent=128, chunk=64, similarity=None, decode_up_to=4))
+    assert asked(reader, tt.TamisCache(reader), ids, key, needles) == right
+    stats = tt.statistics(reader)
+    assert stats.density("decode") < 0.2 and stats.density("prefill") < 0.4
+    tt.configure(reader)
+    dense = asked(reader, tt.TamisCache(reader), ids, key, needles)
+    assert sum(a == b for a, b in zip(dense, right)) < len(right) / 2
+
+
+@pytest.mark.parametrize("method", [m for m in tt.PREFILL if m not in ("dense", "tokenselect", "streaming")])
+def test_needles_after_a_sparse_prefill(reader, method):
+    """A needle leaves its mark in a few keys near it: every method that keeps those answers at the trained length."""
+    ids, key, needles = haystack(512, 6)
+    options = {**SPARSE[method], "options": {k: v for k, v in SPARSE[method].get("options", {}).items() if k != "pv_threshold"}}
+    tt.configure(reader, tt.TamisConfig(prefill=method, dense_below=0, decode_up_to=4, **options))
+    found = asked(reader, tt.TamisCache(reader), ids, key, needles)
+    stats = tt.statistics(reader)
+    assert 0 < stats.density("prefill") < 0.8 and {c.method for c in stats if c.phase == "prefill"} == {method}
+    assert sum(a == needle[2:] for a, needle in zip(found, needles)) >= 6

@@ -16,7 +16,7 @@ from .masks import MaskRule, Part, RuleMask, read_table
 from .prefill import attend_tensors
 from .serving import attend_cached
 
-#: For modules that configure() did not see: dense attention without statistics.
+#: For modules that configure() did not see: dense attention.
 _PLAIN = TamisConfig()
 _warned: set[str] = set()
 
@@ -29,9 +29,9 @@ def attend(
     gives ([batch, q_len, heads, head_dim], None)."""
     began = time.perf_counter()
     _refuse(module, query, key, value, dropout, kwargs)
-    state = module.__dict__.get("_tamis")
+    state = module.__dict__.get("_tamis") or module.__dict__.get("_tamis_plain")
     if state is None:
-        state = LayerState(ModelState(_PLAIN), getattr(module, "layer_idx", None) or 0, query.shape[1], None)
+        state = module._tamis_plain = LayerState(ModelState(_PLAIN), getattr(module, "layer_idx", None) or 0, query.shape[1], None)
     state.model.begin(state.layer)
     cached = isinstance(key, CachedStates)
     rule = _rule(module, query, key.states if cached else key, attention_mask, is_causal)

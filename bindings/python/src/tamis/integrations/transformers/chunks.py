@@ -33,7 +33,8 @@ def chunk_index(state: LayerState, cache: TamisCache, layer: int, b: int) -> Chu
     known = 0 if index is None else len(index)
     key, _ = read_back(store, text, sequence, place, known, ctx)
     if index is None:
-        index = ChunkIndex(kv_heads=key.shape[0], head_dim=key.shape[2], ctx=ctx)
+        ends = {name: n for name in ("sinks", "local") if (n := getattr(state.config, name)) is not None}
+        index = ChunkIndex(kv_heads=key.shape[0], head_dim=key.shape[2], ctx=ctx, **ends)
         boundaries = _boundaries(state, text, layer, key)
         if boundaries is not None:
             prompt = int(boundaries[-1])

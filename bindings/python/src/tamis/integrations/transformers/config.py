@@ -63,7 +63,7 @@ class TamisConfig:
         "compact": attended tokens are renumbered, so the model never sees a position beyond the budget; needs a rotary embedding
         that :class:`tamis.RoPE` can say. "natural": tokens stand where they stand in the text. "auto": compact where possible.
     decode_budget
-        Tokens a step of "dhsa" attends; 128 sinks and 128 recent ones among them.
+        Tokens a step of "dhsa" attends, the first `sinks` and the last `local` (128 each, unless given above) among them.
     decode_up_to
         Calls of up to so many queries on a filled cache count as decode (speculative decoding, rests of chunked prompts).
 

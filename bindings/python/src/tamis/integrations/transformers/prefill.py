@@ -11,7 +11,7 @@ from ...sparse_attention import SparseMask, SparseStats, sparse_attention
 from ...sparse_prefill import sparse_prefill
 from .config import SPARSE_PREFILL, LayerState
 from .masks import MaskRule, Part
-from .tensors import rows, view
+from .tensors import cut, rows, view
 
 
 def attend_tensors(
@@ -32,25 +32,25 @@ def attend_tensors(
         and (rule.window is None or config.sparse_sliding))
     ran = Tally()
     # DHSA finds the chunks of one text at a time.
-    for part, at in _parts(rule, batch, q_len, apart=sparse and config.prefill == "dhsa"):
+    for part, at in _parts(rule, batch, apart=sparse and config.prefill == "dhsa"):
+        row, stop = part.row, part.row + part.n_rows
         if part.n_rows < q_len:
-            o[at][..., : part.row, :] = 0
-            o[at][..., part.row + part.n_rows :, :] = 0
+            cut(o, at, 0, row).zero_()
+            cut(o, at, stop, q_len).zero_()
         if part.n_rows == 0:
             continue
-        taken = slice(part.row, part.row + part.n_rows)
         tensors = (
-            view(query[at][..., taken, :], "query"), view(key[at][..., part.start : part.end, :], "key"),
-            view(value[at][..., part.start : part.end, :], "value"))
+            view(cut(query, at, row, stop), "query"), view(cut(key, at, part.start, part.end), "key"),
+            view(cut(value, at, part.start, part.end), "value"))
         options = {
             "window": window_of(rule, part), "scale": scale, "softcap": softcap, "key0_bias": state.bias if part.origin else None,
-            "out": view(o[at][..., taken, :], "out"), "ctx": config.ctx}
+            "out": view(cut(o, at, row, stop), "out"), "ctx": config.ctx}
         density = 1.0
         if sparse:
-            density = _attend_sparsely(state, tensors, options, rule.window is not None, element + (at if isinstance(at, int) else 0))
+            density = _attend_sparsely(state, tensors, options, rule.window is not None, element + (at or 0))
         else:
             attention(*tensors, causal=rule.causal, **options)
-        ran.add(part, density, batch if at == slice(None) else 1)
+        ran.add(part, density, batch if at is None else 1)
     return out, config.prefill if ran.sparse else "dense", ran.density
 
 
@@ -103,10 +103,10 @@ def _attend_sparsely(state: LayerState, tensors: Any, options: dict[str, Any], s
     return density
 
 
-def _parts(rule: MaskRule, batch: int, q_len: int, apart: bool = False) -> list[tuple[Part, Any]]:
-    """The parts of a rule with their place in the batch: the whole batch at once where all are alike."""
-    if len(rule.parts) == 1 and not (apart and batch > 1):
-        return [(rule.parts[0], 0 if apart else slice(None))]
+def _parts(rule: MaskRule, batch: int, apart: bool = False) -> list[tuple[Part, int | None]]:
+    """The parts of a rule with their place in the batch: None, the whole batch at once, where all are alike."""
+    if len(rule.parts) == 1 and not apart:
+        return [(rule.parts[0], None)]
     return [(rule.part(b), b) for b in range(batch)]
 
 

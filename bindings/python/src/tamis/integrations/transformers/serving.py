@@ -15,7 +15,7 @@ from .config import CACHED_PREFILL, SPARSE_PREFILL, LayerState
 from .masks import MaskRule, Part
 from .positions import turn_back
 from .prefill import Tally, attend_tensors, window_of
-from .tensors import rows, view
+from .tensors import cut, rows, view
 
 
 def attend_cached(
@@ -49,34 +49,35 @@ def attend_cached(
 
     positions = "natural" if store.rope is None or config.positions == "natural" else "compact"
     out = torch.empty((batch, q_len, heads, head_dim), dtype=query.dtype)
+    o = out.transpose(1, 2)
     ran = Tally()
     for b, part in enumerate(parts):
-        n, o = part.n_rows, out[b].transpose(0, 1)
+        n, row, stop = part.n_rows, part.row, part.row + part.n_rows
         if n < q_len:
-            o[:, : part.row] = 0
-            o[:, part.row + n :] = 0
+            cut(o, b, 0, row).zero_()
+            cut(o, b, stop, q_len).zero_()
         if n == 0:
             continue
-        rotated = query[b, :, part.row : part.row + n]
-        o = o[:, part.row : part.row + n]
+        rotated = cut(query, b, row, stop)
+        to = cut(o, b, row, stop)
         q = _append(cache, store, at, place, b, part, key, value, rotated)
         text = cache.texts[b]
         sequence = text.sequences[at]
         total = layer.length - text.pad
         seen = Part(0, total, 0, n)
         if method in SPARSE_PREFILL and not decode:
-            density = _prefill_further(state, store, text, sequence, place, rotated, seen, o, rule.window, scale, softcap, b)
+            density = _prefill_further(state, store, text, sequence, place, rotated, seen, to, rule.window, scale, softcap, b)
         elif method == "dhsa" and n == 1 and total > config.decode_budget:
             tokens = chunk_index(state, cache, layer.index, b).select(view(rotated, "query"), config.decode_budget)
             # Chunks are scored by rotated keys, so tokens keep their places.
             selector = _selector(state, cache, store, place, "tokenselect", "natural", None, scale, softcap)
-            selector.attend_tokens(sequence, view(q, "query"), tokens, place, out=view(o, "out"))
+            selector.attend_tokens(sequence, view(q, "query"), tokens, place, out=view(to, "out"))
             density = len(tokens) / total
         else:
             kind = "dense" if method == "dhsa" else method
             selector = _selector(state, cache, store, place, kind, positions, window_of(rule, seen), scale, softcap)
             before = selector._stats.tokens_attended
-            selector.attend(sequence, view(q, "query"), place, out=view(o, "out"))
+            selector.attend(sequence, view(q, "query"), place, out=view(to, "out"))
             legal = n * total - n * (n - 1) // 2
             density = 1.0 if kind == "dense" else (selector._stats.tokens_attended - before) / legal
         ran.add(seen, density)
@@ -132,7 +133,7 @@ def _append(
     n = part.n_rows
     if n == 0:
         return query
-    k, v = key[b, :, part.row : part.row + n], value[b, :, part.row : part.row + n]
+    k, v = cut(key, b, part.row, part.row + n), cut(value, b, part.row, part.row + n)
     text = cache.texts[b]
     if store.rope is not None:
         first = text.first_position + cache.layers[store.layers[place]].length - text.pad - n
