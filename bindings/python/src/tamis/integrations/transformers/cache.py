@@ -168,6 +168,8 @@ class TamisCache(Cache):
         self._max_tokens = max_tokens
         self.texts: list[Text] = []
         self.selectors: dict[Any, Any] = {}
+        #: ACT's statistics of the texts: (layer, text) -> tamis.ActState. They cannot be taken apart: gone when texts move or shrink.
+        self.act_states: dict[Any, Any] = {}
         self._make_stores(model, text, _wanted_positions(positions, state))
 
     def _make_stores(self, model: Any, text: Any, positions: str) -> None:
@@ -225,6 +227,8 @@ class TamisCache(Cache):
     def _rearrange(self, order: list[int]) -> None:
         """Texts in a new order. A text taken twice is forked: the copies share its pages."""
         self._settled("reorder")
+        if order != list(range(len(self.texts))):
+            self.act_states.clear()
         used: set[int] = set()
         texts = []
         for i in order:
@@ -242,6 +246,7 @@ class TamisCache(Cache):
             raise InvalidArgumentError(f"tokens_to_remove is {tokens_to_remove}, expected 0 or a negative number")
         if tokens_to_remove == 0 or not self.texts:
             return
+        self.act_states.clear()
         length = max(0, self.layers[0].length + tokens_to_remove)
         for text in self.texts:
             for sequence in text.sequences:
@@ -254,6 +259,7 @@ class TamisCache(Cache):
         for text in self.texts:
             text.close()
         self.texts = []
+        self.act_states.clear()
         for layer in self.layers:
             layer.reset()
 

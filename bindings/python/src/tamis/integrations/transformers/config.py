@@ -73,6 +73,12 @@ class TamisConfig:
         ZeroTuning (arXiv 2505.11739): the weight of a text's first token times gamma, renormalised. A number, [heads] or
         [layers, heads]; at least 1e-4; 1 changes nothing.
 
+    act
+        ACT (arXiv 2406.15765): flags [layers, heads] of the heads in which sinks other than the first token lose weight; the `heads`
+        of :func:`tamis.act_search`. A layer with such a head is dense, and at decode reads all its keys; no beams.
+    act_options
+        `threshold`, `beta`, `min_rows` of :func:`tamis.act_attention`.
+
     ctx: a :class:`tamis.Context`; None: :func:`tamis.default_context`.
 
     Raises InvalidArgumentError, which lists the names that are known.
@@ -106,6 +112,8 @@ class TamisConfig:
     decode_up_to: int = 16
 
     gamma: Any = None
+    act: Any = None
+    act_options: Mapping[str, Any] = field(default_factory=dict)
     ctx: Context | None = None
 
     def __post_init__(self) -> None:
@@ -125,6 +133,11 @@ class TamisConfig:
             gamma = np.asarray(self.gamma, np.float64)
             if gamma.ndim > 2 or not np.all(np.isfinite(gamma)) or not np.all(gamma >= 1e-4):
                 raise InvalidArgumentError("gamma: expected a number, [heads] or [layers, heads] of finite numbers of at least 1e-4")
+
+        if self.act is not None:
+            flags = np.asarray(self.act)
+            if flags.ndim != 2 or not np.isin(flags, (0, 1)).all():
+                raise InvalidArgumentError(f"act has shape {list(flags.shape)}, expected flags [layers, heads]")
 
     def apply(self, model: Any) -> Any:
         """:func:`configure`; returns the model."""
@@ -158,7 +171,9 @@ def _one_of(value: Any, names: Sequence[str], argument: str) -> None:
 class LayerState:
     """What one attention module of a model needs at a call; the library's side of `module.layer_idx`."""
 
-    def __init__(self, model: ModelState, layer: int, heads: int, bias: tuple[float, ...] | None) -> None:
+    def __init__(
+        self, model: ModelState, layer: int, heads: int, bias: tuple[float, ...] | None, act: np.ndarray | None = None
+    ) -> None:
         self.model = model
         self.config = model.config
         self.layer = layer
@@ -166,6 +181,8 @@ class LayerState:
         self.dense = model.config.is_dense_layer(layer)
         #: ln gamma of each head; None where all are 1.
         self.bias = bias
+        #: Which heads ACT calibrates; None: none of them.
+        self.act = act
         self._methods: dict[Any, Method] = {}
 
     def method(self, kind: str, positions: str, window: int | None, scale: float | None, softcap: float | None) -> Method:
@@ -198,6 +215,8 @@ class ModelState:
         self.statistics = Statistics()
         #: What earlier layers of this pass left for later ones.
         self.shared: dict[Any, Any] = {}
+        #: ACT's statistics of the texts in transformers' own caches: (layer, batch element) -> tamis.ActState.
+        self.act_states: dict[Any, Any] = {}
         self.sparse_options = config.sparse_options()
         self._last_layer = -1
         self._predictor = config.predictor
@@ -220,7 +239,7 @@ def configure(model: Any, config: TamisConfig | None = None) -> Any:
     """Attaches a config to a transformers model, replacing the one before, and returns the model. What takes effect is
     ``model.set_attn_implementation("tamis")``. None: dense attention.
 
-    Raises InvalidArgumentError (a gamma that does not fit the model), UnsupportedError (no attention layers that use
+    Raises InvalidArgumentError (a gamma or act that does not fit the model), UnsupportedError (no attention layers that use
     transformers' AttentionInterface).
     """
     config = TamisConfig() if config is None else config
@@ -238,11 +257,14 @@ def configure(model: Any, config: TamisConfig | None = None) -> Any:
         except ValueError:
             raise InvalidArgumentError(
                 f"gamma has shape {list(gamma.shape)}, expected a number, [{heads}] or [{layers}, {heads}]") from None
+    act = None if config.act is None else np.asarray(config.act, np.uint8)
+    if act is not None and act.shape != (layers, heads):
+        raise InvalidArgumentError(f"act has shape {list(act.shape)}, expected [{layers}, {heads}]")
     state = ModelState(config)
     for module in modules:
         i = module.layer_idx
         own = None if bias is None or not bias[i].any() else tuple(float(x) for x in bias[i])
-        module._tamis = LayerState(state, i, heads, own)
+        module._tamis = LayerState(state, i, heads, own, None if act is None or not act[i].any() else act[i])
     return model
 
 

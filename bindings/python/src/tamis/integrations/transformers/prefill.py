@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from ...attention import attention
+from ...errors import UnsupportedError
+from ...sinks import ActState, act_attention
 from ...sparse_attention import SparseMask, SparseStats, sparse_attention
 from ...sparse_prefill import sparse_prefill
 from .config import SPARSE_PREFILL, LayerState
@@ -16,11 +18,12 @@ from .tensors import cut, rows, view
 
 def attend_tensors(
     state: LayerState, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: MaskRule, scale: float | None,
-    softcap: float | None, element: int = 0,
+    softcap: float | None, element: int = 0, act_states: dict[Any, Any] | None = None,
 ) -> tuple[torch.Tensor, str, float]:
     """The output [batch, q_len, heads, head_dim], the method that ran, its density.
 
     element: place in the model's batch of the first batch element, by which layers share.
+    act_states: ACT's statistics of the texts; None: those of the model.
     """
     batch, heads, q_len, head_dim = query.shape
     key, value = rows(key), rows(value)
@@ -28,11 +31,11 @@ def attend_tensors(
     o = out.transpose(1, 2)
     config = state.config
     sparse = (
-        config.prefill in SPARSE_PREFILL and q_len > 1 and rule.causal and not state.dense
+        config.prefill in SPARSE_PREFILL and q_len > 1 and rule.causal and not state.dense and state.act is None
         and (rule.window is None or config.sparse_sliding))
     ran = Tally()
-    # DHSA finds the chunks of one text at a time.
-    for part, at in _parts(rule, batch, apart=sparse and config.prefill == "dhsa"):
+    # DHSA finds the chunks of one text at a time, and ACT its sinks.
+    for part, at in _parts(rule, batch, apart=state.act is not None or sparse and config.prefill == "dhsa"):
         row, stop = part.row, part.row + part.n_rows
         if part.n_rows < q_len:
             cut(o, at, 0, row).zero_()
@@ -48,10 +51,13 @@ def attend_tensors(
         density = 1.0
         if sparse:
             density = _attend_sparsely(state, tensors, options, rule.window is not None, element + (at or 0))
+        elif state.act is not None:
+            states = state.model.act_states if act_states is None else act_states
+            _calibrate(state, states, tensors, options, rule.causal, element + (at or 0))
         else:
             attention(*tensors, causal=rule.causal, **options)
         ran.add(part, density, batch if at is None else 1)
-    return out, config.prefill if ran.sparse else "dense", ran.density
+    return out, config.prefill if ran.sparse else "dense" if state.act is None else "act", ran.density
 
 
 class Tally:
@@ -101,6 +107,23 @@ def _attend_sparsely(state: LayerState, tensors: Any, options: dict[str, Any], s
     if config.share_masks:
         shared[kind] = mask, density, own.get("pv_threshold") or (50.0 if config.prefill == "sparge" else 0.0)
     return density
+
+
+def _calibrate(
+    state: LayerState, states: dict[Any, Any], tensors: Any, options: dict[str, Any], causal: bool, element: int
+) -> None:
+    """One text with ACT, whose column statistics go on from call to call."""
+    if not causal:
+        raise UnsupportedError("attention_mask is bidirectional, but ACT (TamisConfig.act) is for causal attention")
+    n, total = tensors[0].shape[-2], tensors[1].shape[-2]
+    key = state.layer, element
+    if n == total:
+        states[key] = ActState(state.heads, ctx=state.config.ctx)
+    elif key not in states:
+        raise UnsupportedError(
+            "ACT (TamisConfig.act) needs the statistics of a text from its first token on: its cache was filled by another config, or "
+            "cropped or reordered (beams)")
+    act_attention(*tensors, heads=state.act, state=states[key], **state.config.act_options, **options)
 
 
 def _parts(rule: MaskRule, batch: int, apart: bool = False) -> list[tuple[Part, int | None]]:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from ...errors import InvalidArgumentError
-from ...kv import Sequence
 from ...retrieval import Selector
 from .cache import Store, TamisCache, TamisLayer, Text
 from .chunks import chunk_index, read_back
@@ -33,17 +32,20 @@ def attend_cached(
     decode = q_len == 1 or 0 < past and q_len <= config.decode_up_to
     phase = "decode" if decode else "prefill"
     method = getattr(config, phase)
-    if state.dense or (rule.window is not None and method in (*CACHED_PREFILL, "dhsa") and (decode or method in CACHED_PREFILL)):
+    slides = rule.window is not None and (decode or method not in SPARSE_PREFILL or not config.sparse_sliding)
+    if state.dense or slides:
         method = "dense"
+    if state.act is not None:
+        method = "act"
     parts = [rule.part(b) for b in range(batch)]
     for b, part in enumerate(parts):
         _admit(cache.texts[b], layer, part, past, position_ids, b, q_len)
 
-    if method not in CACHED_PREFILL and not past and not decode:
+    if method not in CACHED_PREFILL and not past and (method == "act" or not decode):
         # The whole prompt is at hand.
         for b, part in enumerate(parts):
             _append(cache, store, at, place, b, part, key, value)
-        out, ran, density = attend_tensors(state, query, key, value, rule, scale, softcap)
+        out, ran, density = attend_tensors(state, query, key, value, rule, scale, softcap, 0, cache.act_states)
         _keep_boundaries(state, cache, layer)
         return out, phase, ran, density, layer.length
 
@@ -65,8 +67,13 @@ def attend_cached(
         sequence = text.sequences[at]
         total = layer.length - text.pad
         seen = Part(0, total, 0, n)
-        if method in SPARSE_PREFILL and not decode:
-            density = _prefill_further(state, store, text, sequence, place, rotated, seen, to, rule.window, scale, softcap, b)
+        if method == "act" or method in SPARSE_PREFILL and not decode:
+            # The keys before these are read back.
+            k, v = read_back(store, text, sequence, place, 0, config.ctx)
+            one = MaskRule(True, rule.window, (seen,))
+            done, _, density = attend_tensors(
+                state, rotated[None], k[None], v[None], one, scale, softcap, b, cache.act_states)
+            to.copy_(done[0].transpose(0, 1))
         elif method == "dhsa" and n == 1 and total > config.decode_budget:
             tokens = chunk_index(state, cache, layer.index, b).select(view(rotated, "query"), config.decode_budget)
             # Chunks are scored by rotated keys, so tokens keep their places.
@@ -81,19 +88,7 @@ def attend_cached(
             legal = n * total - n * (n - 1) // 2
             density = 1.0 if kind == "dense" else (selector._stats.tokens_attended - before) / legal
         ran.add(seen, density)
-    return out, phase, method if ran.sparse or method in CACHED_PREFILL else "dense", ran.density, layer.length
-
-
-def _prefill_further(
-    state: LayerState, store: Store, text: Text, sequence: Sequence, place: int, query: torch.Tensor, part: Part, out: torch.Tensor,
-    window: int | None, scale: float | None, softcap: float | None, b: int,
-) -> float:
-    """A sparse method for a further chunk of a prompt: the keys before it are read back."""
-    key, value = read_back(store, text, sequence, place, 0, state.config.ctx)
-    done, _, density = attend_tensors(
-        state, query[None], key[None], value[None], MaskRule(True, window, (part,)), scale, softcap, b)
-    out.copy_(done[0].transpose(0, 1))
-    return density
+    return out, phase, method if ran.sparse or method in (*CACHED_PREFILL, "act") else "dense", ran.density, layer.length
 
 
 def _admit(
