@@ -29,7 +29,7 @@ func requireApartOrSame(_ output: TensorArgument, _ other: TensorArgument) throw
   if !same { try requireApart(output, other) }
 }
 
-private func requireApart(_ a: Range<UInt>, _ b: Range<UInt>, _ output: StaticString, _ other: StaticString)
+func requireApart(_ a: Range<UInt>, _ b: Range<UInt>, _ output: StaticString, _ other: StaticString)
   throws(TamisError)
 {
   try require(

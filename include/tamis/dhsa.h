@@ -4,6 +4,7 @@
 #define TAMIS_DHSA_H
 
 #include "core.h"
+#include "encoder.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,10 +15,12 @@ extern "C" {
 typedef struct tamis_boundary_predictor tamis_boundary_predictor;
 
 /* Loads weights: a safetensors file or the published torch state dict, or a folder that holds boundary_predictor.safetensors.
- *   heads   of the window attention; the file does not tell unless its metadata does. 0: the metadata's, else 8
- * Errors: INVALID_ARGUMENT, NOT_FOUND, IO, FORMAT (missing tensor, wrong width), OUT_OF_MEMORY. Thread: any. */
+ *   heads       of the window attention; the file does not tell unless its metadata does. 0: the metadata's, else 8
+ *   precision   of the projections and the MLP: TAMIS_PRECISION_F32 (0), BF16 or I8
+ * Errors: INVALID_ARGUMENT (heads that do not divide the width), NOT_FOUND, IO, FORMAT (missing tensor, wrong width), UNSUPPORTED
+ * (a dtype, a compressed or big-endian torch file), OUT_OF_MEMORY. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_boundary_predictor_load(tamis_context *context, const char *path, int32_t heads,
-                                                            tamis_boundary_predictor **out);
+                                                            tamis_precision precision, tamis_boundary_predictor **out);
 /* Thread: per handle. */
 void tamis_boundary_predictor_destroy(tamis_boundary_predictor *predictor);
 
