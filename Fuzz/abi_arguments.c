@@ -299,6 +299,7 @@ static void call_sparse(input *in) {
   tiles.query_block = chance(in, 4) ? wild32(in) : 32;
   tiles.key_block = chance(in, 4) ? wild32(in) : 4;
   tiles.n_rows = chance(in, 8) ? wild(in) : tiles.heads;
+  if (tiles.n_rows > MAX_ELEMENTS) tiles.n_rows = -tiles.n_rows; /* more rows than we own */
   memset(row_ptr, 0, sizeof row_ptr);
   memset(index, 0, sizeof index);
   for (int64_t i = 1; i <= hq; i++) row_ptr[i] = row_ptr[i - 1] + below(in, 2);
@@ -308,7 +309,6 @@ static void call_sparse(input *in) {
   tiles.index = chance(in, 16) ? NULL : index;
   judged(tamis_sparse_attention(a_context(in), chance(in, 8) ? NULL : &o, chance(in, 8) ? NULL : &tiles, chance(in, 2) ? wild_float(in) : 0,
                                 maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out), chance(in, 2) ? NULL : &lse));
-  /* no more rows than row_ptr has */
   judged(tamis_sparse_mask_create(chance(in, 16) ? NULL : &tiles, chance(in, 8) ? wild(in) : 1, chance(in, 8) ? -wild(in) % 1024 : n,
                                   chance(in, 8) ? wild(in) : m, chance(in, 16) ? NULL : &mask));
   const tamis_sparse_mask *named = mask ? mask : chance(in, 2) ? NULL : (const tamis_sparse_mask *)(const void *)good_context;

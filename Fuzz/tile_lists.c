@@ -112,6 +112,7 @@ static void fill(input *in, problem *p) {
   const int64_t blocks = ceil_div(p->queries, query_block), tile_count = ceil_div(p->keys, key_block);
   const int heads = tiles.heads < 1 || tiles.heads > HEADS ? 1 : tiles.heads;
   tiles.n_rows = chance(in, 24) ? wild(in) : p->batch * heads * blocks;
+  if (tiles.n_rows > ROWS) tiles.n_rows = -tiles.n_rows; /* more rows than we own */
   memset(row_ptr, 0, sizeof row_ptr);
   for (int64_t r = 0; r < p->batch * heads * blocks; r++) {
     const uint32_t often = 1 + below(in, 6); /* one in .. tiles; all of them now and then */
