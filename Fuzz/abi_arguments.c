@@ -284,7 +284,8 @@ static void call_sparse(input *in) {
   tamis_sparse_mask *mask = NULL;
   const int64_t *boundaries;
   int64_t count;
-  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), n = 1 + below(in, 20), m = 1 + below(in, 20), d = 8 * (1 + below(in, 3));
+  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), n = 1 + below(in, 20), m = 1 + below(in, 20);
+  const int64_t d = 8 * (1 + below(in, 3));
   tamis_tensor q = tensor3(in, hq, n, d), k = tensor3(in, hk, m, d), v = tensor3(in, hk, m, d), out = tensor3(in, hq, n, d);
   tamis_tensor lse = tensor2(in, hq, n);
   o.struct_size = size_of(in, sizeof o);
@@ -307,10 +308,12 @@ static void call_sparse(input *in) {
   while (chance(in, 4)) index[below(in, 9)] = wild32(in);
   tiles.row_ptr = chance(in, 16) ? NULL : row_ptr;
   tiles.index = chance(in, 16) ? NULL : index;
-  judged(tamis_sparse_attention(a_context(in), chance(in, 8) ? NULL : &o, chance(in, 8) ? NULL : &tiles, chance(in, 2) ? wild_float(in) : 0,
-                                maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out), chance(in, 2) ? NULL : &lse));
-  judged(tamis_sparse_mask_create(chance(in, 16) ? NULL : &tiles, chance(in, 8) ? wild(in) : 1, chance(in, 8) ? -wild(in) % 1024 : n,
-                                  chance(in, 8) ? wild(in) : m, chance(in, 16) ? NULL : &mask));
+  judged(tamis_sparse_attention(a_context(in), chance(in, 8) ? NULL : &o, chance(in, 8) ? NULL : &tiles,
+                                chance(in, 2) ? wild_float(in) : 0, maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out),
+                                chance(in, 2) ? NULL : &lse));
+  judged(tamis_sparse_mask_create(chance(in, 16) ? NULL : &tiles, chance(in, 8) ? wild(in) : 1,
+                                  chance(in, 8) ? -wild(in) % 1024 : n, chance(in, 8) ? wild(in) : m,
+                                  chance(in, 16) ? NULL : &mask));
   const tamis_sparse_mask *named = mask ? mask : chance(in, 2) ? NULL : (const tamis_sparse_mask *)(const void *)good_context;
   judged(tamis_sparse_mask_tiles(named, chance(in, 16) ? NULL : &back));
   judged(tamis_sparse_mask_boundaries(named, chance(in, 16) ? NULL : &boundaries, chance(in, 16) ? NULL : &count));

@@ -11,7 +11,8 @@ import Testing
     let rows = (0..<batch * heads * blocks).map { r in
       ContiguousArray((0..<tiles).filter { _ in r % 5 == 4 || r % 5 > 0 && Int.random(in: 0..<r % 5 + 1, using: &random) == 0 })
     }
-    return TileMask(batch: batch, heads: heads, queries: queries, keys: keys, queryBlock: queryBlock, keyBlock: keyBlock, rows: rows)
+    return TileMask(
+      batch: batch, heads: heads, queries: queries, keys: keys, queryBlock: queryBlock, keyBlock: keyBlock, rows: rows)
   }
 
   @Test(arguments: Engine.allCases) func everyBackendAgreesWithTheLoops(_ engine: Engine) throws {

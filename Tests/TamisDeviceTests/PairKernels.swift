@@ -7,8 +7,8 @@ import CShims
 import Glibc
 #endif
 
-/// The prefill kernels on products of bf16 pairs as plain loops, written from the comments of tamis_prefill.h: so that a machine
-/// without the instructions runs the drivers that use them.
+/// The prefill kernels on products of bf16 pairs as plain loops, written from the comments of tamis_prefill.h: so that a
+/// machine without the instructions runs the drivers that use them.
 enum PairKernels {
   /// The table of a level with the stand-ins; lives as long as the process.
   static func table(_ level: Kernels.Level) -> UnsafePointer<tk_table> {

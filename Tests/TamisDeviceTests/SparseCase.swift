@@ -144,7 +144,7 @@ final class SparseTensors {
   /// Greatest difference from the oracle over a sample of queries, relative to the greatest output; log-sum-exps absolutely.
   func differences(_ x: SparseCase, _ rows: [[Int32]]) -> (out: Double, lse: Double) {
     var noise = Noise(x.seed &+ 5)
-    var sample: Set<Int> = [0, x.c - 1, min(x.queryBlock, x.c - 1), min(x.queryBlock - 1, x.c - 1), min(31, x.c - 1), min(32, x.c - 1)]
+    var sample = Set([0, 31, 32, x.queryBlock - 1, x.queryBlock, x.c - 1].map { min($0, x.c - 1) })
     while sample.count < min(x.c, 14) { sample.insert(noise.below(x.c)) }
     var worst = 0.0, greatest = 1e-3, worstLSE = 0.0
     for h in 0..<x.heads {

@@ -19,8 +19,8 @@ struct TilesCase: CustomStringConvertible, Sendable {
   var blocks: Int { (c + queryBlock - 1) / queryBlock }
   var tiles: Int { (n + keyBlock - 1) / keyBlock }
   var description: String {
-    "\(heads)/\(kvHeads) heads, \(listHeads) lists, \(c) x \(n) in \(queryBlock) x \(keyBlock), \(dtype.name), d \(d), causal \(causal)"
-      + " at \(offset ?? n - c), window \(window), cap \(softcap), bias \(bias)"
+    "\(heads)/\(kvHeads) heads, \(listHeads) lists, \(c) x \(n) in \(queryBlock) x \(keyBlock), \(dtype.name), d \(d),"
+      + " causal \(causal) at \(offset ?? n - c), window \(window), cap \(softcap), bias \(bias)"
   }
 }
 
@@ -70,7 +70,9 @@ extension OpenCLTests {
       #expect(difference(got.lse, expected.lse.map(Double.init)) < tolerance, "\(x)")
     }
 
-    @Test(arguments: [DType.f32, .f16, .bf16, .i8]) func everyDType(_ dtype: DType) throws { try Self.check(TilesCase(dtype: dtype)) }
+    @Test(arguments: [DType.f32, .f16, .bf16, .i8]) func everyDType(_ dtype: DType) throws {
+      try Self.check(TilesCase(dtype: dtype))
+    }
 
     @Test(arguments: [8, 40, 64, 80, 128, 256]) func everyHeadDim(_ d: Int) throws { try Self.check(TilesCase(d: d)) }
 
@@ -122,21 +124,16 @@ extension OpenCLTests {
         try index.withUnsafeBufferPointer { index in
           let tiles = TileLists(
             heads: 1, blocks: 25, queryBlock: 8, keyBlock: 8, rowStart: starts.baseAddress!, index: index.baseAddress!)
-          try backend.attend(
-            q: q.view, k: q.view, v: q.view, rule: AttentionRule(scale: 0.01), mask: mask, tiles: tiles, out: out.view, lse: nil,
-            progress: { shares.append($0); return true })
+          func attend(_ mask: DenseMask, _ progress: Progress?) throws {
+            try backend.attend(
+              q: q.view, k: q.view, v: q.view, rule: AttentionRule(scale: 0.01), mask: mask, tiles: tiles, out: out.view,
+              lse: nil, progress: progress)
+          }
+          try attend(mask) { shares.append($0); return true }
           #expect(shares.count > 1 && shares.last == 1 && shares == shares.sorted())
           #expect(out.floats.allSatisfy { abs($0 + 77) < 1e-3 })
-          #expect(throws: TamisError.self) {
-            try backend.attend(
-              q: q.view, k: q.view, v: q.view, rule: AttentionRule(scale: 0.01), mask: mask, tiles: tiles, out: out.view, lse: nil,
-              progress: { _ in false })
-          }
-          #expect(throws: TamisError.self) {
-            try backend.attend(
-              q: q.view, k: q.view, v: q.view, rule: AttentionRule(scale: 1),
-              mask: DenseMask(causal: true, queryOffset: 0, blas: true), tiles: tiles, out: out.view, lse: nil, progress: nil)
-          }
+          #expect(throws: TamisError.self) { try attend(mask) { _ in false } }
+          #expect(throws: TamisError.self) { try attend(DenseMask(causal: true, queryOffset: 0, blas: true), nil) }
         }
       }
     }

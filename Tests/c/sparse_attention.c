@@ -1,4 +1,5 @@
-/* tamis/sparse_attention.h: against loops in double, the bits of dense attention, masks and their counts, every documented error. */
+/* tamis/sparse_attention.h: against loops in double, the bits of dense attention, masks and their counts, every documented
+ * error. */
 #include "check.h"
 
 enum { B = 2, HQ = 4, HK = 2, N = 50, D = 16, BQ = 16, BK = 8, BLOCKS = 4, TILES = 7, ROWS = B * HQ * BLOCKS };

@@ -807,8 +807,8 @@ inline void attention(const Context &context, const Tensor &q, const Tensor &k, 
 
 /// The same over lists of key tiles; `tiles` may be nullptr, which is dense. pv_threshold: 0, or what probabilities are skipped
 /// below (tamis/sparse_attention.h).
-inline void sparse_attention(const Context &context, const tamis_tiles *tiles, const Tensor &q, const Tensor &k, const Tensor &v,
-                             const Tensor &out, const Tensor *lse = nullptr, float pv_threshold = 0,
+inline void sparse_attention(const Context &context, const tamis_tiles *tiles, const Tensor &q, const Tensor &k,
+                             const Tensor &v, const Tensor &out, const Tensor *lse = nullptr, float pv_threshold = 0,
                              tamis_attention_options options = defaults<tamis_attention_options>(),
                              const Progress &progress = {}) {
   detail::ProgressCall call(progress);

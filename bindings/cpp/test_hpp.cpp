@@ -273,7 +273,8 @@ void operations() {
   tiles.n_rows = 1;
   tamis::attention(context, query, half(k, 8, 2), half(v, 8, 2), tb, &tlb);
   tamis::merge(context, parts, lses, tamis::Tensor(merged.data(), {1, 1, kDim}), tamis::Tensor(&lmerged, {1, 1}));
-  tamis::sparse_attention(context, &tiles, query, half(k, 0, 10), half(v, 0, 10), tamis::Tensor(all.data(), {1, 1, kDim}), &tlall);
+  const tamis::Tensor tall(all.data(), {1, 1, kDim});
+  tamis::sparse_attention(context, &tiles, query, half(k, 0, 10), half(v, 0, 10), tall, &tlall);
   EXPECT(difference(merged, std::vector<double>(all.begin(), all.end())) < 1e-5 && std::abs(lmerged - lall) < 1e-5f);
   const tamis::SparseMask mask(tiles, 1, 1, 10);
   EXPECT(mask.tiles().n_rows == 1 && mask.tiles().index[1] == 2 && mask.boundaries().empty());

@@ -164,8 +164,8 @@ def test_attention_over_halves_merges(ctx, rng):
     q, k, v = normal(rng, 2, 50, 32), normal(rng, 2, 90, 32), normal(rng, 2, 90, 32)
     first = rng.random((2, 4, 6)) < 0.5
     masks = [np.repeat(np.repeat(half, 16, 1)[:, :50], 16, 2)[:, :, :90] for half in (first, ~first)]
-    parts = [
-        tamis.sparse_attention(q, k, v, tamis.TileLists.from_dense_mask(mask, 16, 16), return_lse=True, ctx=ctx) for mask in masks]
+    lists = [tamis.TileLists.from_dense_mask(mask, 16, 16) for mask in masks]
+    parts = [tamis.sparse_attention(q, k, v, tiles, return_lse=True, ctx=ctx) for tiles in lists]
     out, lse = tamis.merge([p[0] for p in parts], [p[1] for p in parts], ctx=ctx)
     dense, dense_lse = tamis.attention(q, k, v, return_lse=True, ctx=ctx)
     np.testing.assert_allclose(out, dense, atol=2e-5)
@@ -220,7 +220,8 @@ def test_from_and_to_mask(rng):
                 np.testing.assert_array_equal(keys[b, h, i], np.repeat(tiles, 8))
     tokens = tamis.TileLists.from_dense_mask(mask[0, 0], 1, 1)
     np.testing.assert_array_equal(tokens.to_mask(40), mask[0, 0])
-    np.testing.assert_array_equal(tamis.TileLists.from_dense_mask(np.ones((9, 20), bool), 4, 64).to_mask(20), np.ones((3, 20), bool))
+    every = tamis.TileLists.from_dense_mask(np.ones((9, 20), bool), 4, 64)
+    np.testing.assert_array_equal(every.to_mask(20), np.ones((3, 20), bool))
     assert tamis.TileLists.from_dense_mask(np.zeros((9, 20), bool), 4, 8).index.size == 0
 
 
