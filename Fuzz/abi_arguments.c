@@ -274,6 +274,55 @@ static void call_attention(input *in) {
                                maybe(in, &out), maybe(in, &lse)));
 }
 
+/* Lists are as long as the library may read: a row holds no more tiles than there are keys. */
+static void call_sparse(input *in) {
+  static int64_t row_ptr[MAX_ELEMENTS + 1];
+  static int32_t index[MAX_ELEMENTS];
+  tamis_attention_options o = TAMIS_ATTENTION_OPTIONS_INIT;
+  tamis_tiles tiles = TAMIS_TILES_INIT, back = TAMIS_TILES_INIT;
+  tamis_sparse_stats stats = TAMIS_SPARSE_STATS_INIT;
+  tamis_sparse_mask *mask = NULL;
+  const int64_t *boundaries;
+  int64_t count;
+  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), n = 1 + below(in, 20), m = 1 + below(in, 20);
+  const int64_t d = 8 * (1 + below(in, 3));
+  tamis_tensor q = tensor3(in, hq, n, d), k = tensor3(in, hk, m, d), v = tensor3(in, hk, m, d), out = tensor3(in, hq, n, d);
+  tamis_tensor lse = tensor2(in, hq, n);
+  o.struct_size = size_of(in, sizeof o);
+  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  o.causal = chance(in, 8) ? wild32(in) : (int32_t)below(in, 2);
+  o.q_offset = chance(in, 2) ? wild(in) : TAMIS_AT_END;
+  o.window = chance(in, 2) ? wild(in) : 0;
+  o.compute = chance(in, 8) ? wild32(in) : (tamis_compute)below(in, 3);
+  tiles.struct_size = size_of(in, sizeof tiles);
+  if (tiles.struct_size > sizeof tiles && tiles.struct_size <= 4096) tiles.struct_size = sizeof tiles;
+  tiles.heads = chance(in, 8) ? wild32(in) : chance(in, 2) ? 1 : (int32_t)hq;
+  tiles.query_block = chance(in, 4) ? wild32(in) : 32;
+  tiles.key_block = chance(in, 4) ? wild32(in) : 4;
+  tiles.n_rows = chance(in, 8) ? wild(in) : tiles.heads;
+  if (tiles.n_rows > MAX_ELEMENTS) tiles.n_rows = -tiles.n_rows; /* more rows than we own */
+  memset(row_ptr, 0, sizeof row_ptr);
+  memset(index, 0, sizeof index);
+  for (int64_t i = 1; i <= hq; i++) row_ptr[i] = row_ptr[i - 1] + below(in, 2);
+  while (chance(in, 4)) row_ptr[below(in, 9)] = wild(in);
+  while (chance(in, 4)) index[below(in, 9)] = wild32(in);
+  tiles.row_ptr = chance(in, 16) ? NULL : row_ptr;
+  tiles.index = chance(in, 16) ? NULL : index;
+  judged(tamis_sparse_attention(a_context(in), chance(in, 8) ? NULL : &o, chance(in, 8) ? NULL : &tiles,
+                                chance(in, 2) ? wild_float(in) : 0, maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out),
+                                chance(in, 2) ? NULL : &lse));
+  judged(tamis_sparse_mask_create(chance(in, 16) ? NULL : &tiles, chance(in, 8) ? wild(in) : 1,
+                                  chance(in, 8) ? -wild(in) % 1024 : n, chance(in, 8) ? wild(in) : m,
+                                  chance(in, 16) ? NULL : &mask));
+  const tamis_sparse_mask *named = mask ? mask : chance(in, 2) ? NULL : (const tamis_sparse_mask *)(const void *)good_context;
+  judged(tamis_sparse_mask_tiles(named, chance(in, 16) ? NULL : &back));
+  judged(tamis_sparse_mask_boundaries(named, chance(in, 16) ? NULL : &boundaries, chance(in, 16) ? NULL : &count));
+  stats.struct_size = size_of(in, sizeof stats);
+  if (stats.struct_size > sizeof stats) stats.struct_size = sizeof stats;
+  judged(tamis_sparse_mask_stats(named, chance(in, 8) ? NULL : &o, wild32(in), chance(in, 16) ? NULL : &stats));
+  tamis_sparse_mask_destroy(mask);
+}
+
 static void call_ops(input *in) {
   const int64_t n = 1 + below(in, 20), d = 1 + below(in, 40);
   tamis_tensor a = tensor2(in, n, d), b = chance(in, 4) ? a : tensor2(in, n, d);
@@ -323,7 +372,7 @@ static void set_up(void) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static void (*const calls[])(input *) = {call_context, call_cache,  call_selector,  call_sequences, call_sequences,
                                            call_append,  call_append, call_attend,    call_attend,    call_attention,
-                                           call_ops};
+                                           call_ops,     call_sparse};
   input in = {data, size};
   float before[16];
   if (!good_context) set_up();
