@@ -23,7 +23,8 @@ import Testing
     #expect(try decoded(#"{"type": "ByteLevel"}"#, ["Ã", "a"]) == "\u{fffd}a")
     #expect(try decoded(#"{"type": "ByteLevel"}"#, ["漢", "a"]) == "漢a")
     #expect(
-      try decoded(####"{"type": "WordPiece", "prefix": "##", "cleanup": true}"####, ["do", "not", "go", "##ing", ".", "it", "'s"])
+      try decoded(
+        ####"{"type": "WordPiece", "prefix": "##", "cleanup": true}"####, ["do", "not", "go", "##ing", ".", "it", "'s"])
         == "do not going. it's")
     #expect(
       try decoded(####"{"type": "WordPiece", "prefix": "##", "cleanup": false}"####, ["##a", "##b", "."]) == "##ab .")

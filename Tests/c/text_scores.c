@@ -40,7 +40,8 @@ static void test_units(void) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "n_units", tamis_kept_spans(spans, INT64_MAX, kept, 3, runs, &count));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "spans[1]", tamis_kept_text(TEXT, 18, runs, 2, buffer, sizeof buffer, &needed));
   runs[1].start = INT64_MIN;
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "spans[1]", tamis_kept_text(TEXT, sizeof TEXT - 1, runs, 2, buffer, sizeof buffer, &needed));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "spans[1]",
+        tamis_kept_text(TEXT, sizeof TEXT - 1, runs, 2, buffer, sizeof buffer, &needed));
 }
 
 static void test_selective_context(tamis_context *c) {

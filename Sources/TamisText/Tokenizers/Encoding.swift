@@ -1,7 +1,8 @@
 /// What a tokenizer makes of a text: token ids and where in the text each came from.
 public struct Encoding: Sendable, Equatable {
   public var ids: [Int32] = []
-  /// Byte offsets in the text as it was given (`EncodeOptions.countsCharacters`: scalars); an added special token (of the template) has starts = ends = 0.
+  /// Byte offsets in the text as it was given (`EncodeOptions.countsCharacters`: scalars); an added special token (of the
+  /// template) has starts = ends = 0.
   public var starts: [Int32] = []
   public var ends: [Int32] = []
   /// Index of the pre-token that the token is a part of, counted over the text; -1: a token of the template.
