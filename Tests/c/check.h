@@ -113,6 +113,7 @@ static inline tamis_context *make_context(int32_t threads) {
 void test_core(void);
 void test_tensors(void);
 void test_attention(void);
+void test_sparse_attention(void);
 void test_kv_cache(void);
 void test_snapshots(void);
 void test_retrieval(void);
@@ -121,6 +122,7 @@ void test_sparse_prefill(void);
 void test_weights(void);
 void test_text_scores(void);
 void test_clusters(void);
+void test_dhsa(void);
 void test_annotation(void);
 void test_compression(void);
 void test_threads(void);
