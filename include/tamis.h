@@ -5,6 +5,7 @@
  *
  *   core.h        status codes, last error, version, context, tensor views
  *   attention.h   exact attention over tensors, merge of partial results
+ *   sinks.h       attention paid to token 0 and to other sinks re-weighted: ZeroTuning, ACT
  *   kv_cache.h    paged KV cache, sequences, fork, snapshots
  *   retrieval.h   which cached tokens a query needs, and attention over them
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
@@ -21,6 +22,7 @@
 
 #include "tamis/core.h"
 #include "tamis/attention.h"
+#include "tamis/sinks.h"
 #include "tamis/kv_cache.h"
 #include "tamis/retrieval.h"
 #include "tamis/ops.h"

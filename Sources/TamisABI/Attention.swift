@@ -47,7 +47,7 @@ extension tamis_attention_options: VersionedStruct {
 }
 
 /// The tensors of one attention call, checked singly and against each other.
-private struct AttentionTensors {
+struct AttentionTensors {
   let q, k, v, out: TensorArgument
   let lse: TensorArgument?
 
@@ -93,7 +93,7 @@ private struct AttentionTensors {
   }
 }
 
-private func attentionRule(_ options: tamis_attention_options, _ t: AttentionTensors)
+func attentionRule(_ options: tamis_attention_options, _ t: AttentionTensors)
   throws(TamisError) -> (AttentionRule, DenseMask)
 {
   let (queries, keys) = (t.q.view.shape[t.heads + 1], t.k.view.shape[t.heads + 1])

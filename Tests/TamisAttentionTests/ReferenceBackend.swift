@@ -20,11 +20,42 @@ final class ReferenceBackend: Backend {
     q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView, lse: TensorView?,
     progress: Progress?
   ) throws(TamisError) {
+    try attend(q: q, k: k, v: v, tokens: Array(0..<k.shape[1]), rule: rule, mask: mask, out: out, lse: lse)
+    if let progress, !progress(1) { throw TamisError(.cancelled, "cancelled") }
+  }
+
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, tokens: UnsafeBufferPointer<Int32>, rule: AttentionRule, mask: DenseMask,
+    out: TensorView, lse: TensorView?
+  ) throws(TamisError) {
+    try attend(q: q, k: k, v: v, tokens: tokens.map(Int.init), rule: rule, mask: mask, out: out, lse: lse)
+  }
+
+  func addColumnSums(
+    q: TensorView, k: TensorView, rule: AttentionRule, mask: DenseMask, lse: TensorView, heads: [Int],
+    to sums: UnsafeMutablePointer<Double>, stride: Int, progress: Progress?
+  ) throws(TamisError) {
+    // A weight is what attention gives to a value of 1 at its key.
+    let (c, n) = (q.shape[1], k.shape[1])
+    for (at, h) in heads.enumerated() {
+      for j in 0..<n {
+        let (v, out) = (Tensor([k.shape[0], n, 1]), Tensor([q.shape[0], c, 1]))
+        for g in 0..<k.shape[0] { v[g, j, 0] = 1 }
+        try attend(q: q, k: k, v: v.view, tokens: Array(0..<n), rule: rule, mask: mask, out: out.view, lse: nil)
+        for t in 0..<c { sums[at * stride + j] += out[h, t, 0] }
+      }
+    }
+  }
+
+  private func attend(
+    q: TensorView, k: TensorView, v: TensorView, tokens: [Int], rule: AttentionRule, mask: DenseMask, out: TensorView,
+    lse: TensorView?
+  ) throws(TamisError) {
     let group = q.shape[0] / k.shape[0]
     for h in 0..<q.shape[0] {
       for t in 0..<q.shape[1] {
         let position = mask.queryOffset + t
-        let legal = (0..<k.shape[1]).filter { j in
+        let legal = tokens.filter { j in
           (!mask.causal || j <= position) && (rule.window == 0 || j > position - rule.window)
         }
         let keys = legal.map { j in (0..<k.shape[2]).map { get(k, h / group, j, $0) } }
@@ -35,7 +66,6 @@ final class ReferenceBackend: Backend {
         if let lse { setLSE(lse, h, t, l) }
       }
     }
-    if let progress, !progress(1) { throw TamisError(.cancelled, "cancelled") }
   }
 
   func score(
@@ -123,7 +153,7 @@ func softmaxAttention(
     if rule.softcap > 0 { logits[j] = Double(rule.softcap) * tanh(logits[j] / Double(rule.softcap)) }
     if isFirst[j], let bias = rule.keyZeroBias { logits[j] += Double(bias[head]) }
   }
-  var out = [Double](repeating: 0, count: q.count)
+  var out = [Double](repeating: 0, count: values.first?.count ?? q.count)
   guard let top = logits.max() else { return (out, -.infinity) }
   let sum = logits.reduce(0) { $0 + exp($1 - top) }
   for (j, value) in values.enumerated() {

@@ -14,23 +14,8 @@ public enum Dense {
     lse: TensorView?, progress: Progress?
   ) throws(TamisError) {
     try check(q: q, k: k, v: v, out: out, lse: lse)
-    try require(rule.scale.isFinite && rule.scale > 0, "scale is \(rule.scale); expected a finite number above 0")
-    try require(
-      rule.softcap.isFinite && rule.softcap >= 0, "softcap is \(rule.softcap); expected 0 (none) or a finite number above 0")
-    try require(rule.window >= 0, "window is \(rule.window); expected 0 (none) or more")
-    let qLen = q.shape[q.ndim - 2]
-    let kLen = k.shape[k.ndim - 2]
-    var rule = rule
-    var mask = mask
-    // Query i sees keys with low < j - i <= offset. Beyond these ends nothing changes any more, and position arithmetic behind
-    // cannot overflow.
-    let offset = max(-qLen, min(mask.queryOffset, kLen + 1))
-    if rule.window > 0 {
-      let (low, overflow) = mask.queryOffset.subtractingReportingOverflow(rule.window)
-      rule.window = offset - max(-qLen - 1, min(overflow ? .min : low, kLen))
-    }
-    mask.queryOffset = offset
-    let (attentionRule, attentionMask) = (rule, mask)
+    try check(rule)
+    let (attentionRule, attentionMask) = bounded(rule, mask, qLen: q.shape[q.ndim - 2], kLen: k.shape[k.ndim - 2])
     try context.withLock { () throws(TamisError) in
       if q.ndim == 3 {
         try context.backend.attend(
@@ -47,7 +32,27 @@ public enum Dense {
     }
   }
 
-  private static func check(
+  static func check(_ rule: AttentionRule) throws(TamisError) {
+    try require(rule.scale.isFinite && rule.scale > 0, "scale is \(rule.scale); expected a finite number above 0")
+    try require(
+      rule.softcap.isFinite && rule.softcap >= 0, "softcap is \(rule.softcap); expected 0 (none) or a finite number above 0")
+    try require(rule.window >= 0, "window is \(rule.window); expected 0 (none) or more")
+  }
+
+  /// Query i sees keys with low < j - i <= offset. Beyond these ends nothing changes any more, and position arithmetic behind
+  /// cannot overflow.
+  static func bounded(_ rule: AttentionRule, _ mask: DenseMask, qLen: Int, kLen: Int) -> (AttentionRule, DenseMask) {
+    var (rule, mask) = (rule, mask)
+    let offset = max(-qLen, min(mask.queryOffset, kLen + 1))
+    if rule.window > 0 {
+      let (low, overflow) = mask.queryOffset.subtractingReportingOverflow(rule.window)
+      rule.window = offset - max(-qLen - 1, min(overflow ? .min : low, kLen))
+    }
+    mask.queryOffset = offset
+    return (rule, mask)
+  }
+
+  static func check(
     q: TensorView, k: TensorView, v: TensorView, out: TensorView, lse: TensorView?
   ) throws(TamisError) {
     let n = q.ndim

@@ -27,6 +27,9 @@ from .errors import (
 from .kv import KVCache, KVMemory, KVOptions, RoPE, Sequence, SnapshotInfo, snapshot_info
 from .ops import convert, rope, top_k
 from .retrieval import DenseAttention, Method, Selector, Stats, StreamingLLM, TokenSelect
+from .sinks import (
+    ActResult, ActState, ZeroTuningResult, act_attention, act_search, zero_tuning_bias, zero_tuning_search,
+)
 from .text_scores import (
     SpecPC, TextSelection, byte_spans, keep_informative, kept_spans, kept_text, selective_context, self_information, split_text,
     unit_scores,
@@ -37,13 +40,14 @@ from .weights import SafeTensors, open_safetensors
 __version__ = "0.1.0"
 
 __all__ = [
-    "Annotation", "AnnotationReport", "BufferTooSmallError", "CacheFullError", "CancelledError", "Clusters",
-    "CompressedContext", "Compression", "Context", "DenseAttention", "DeviceError", "Encoder", "EncoderInfo", "Encoding",
-    "FileError", "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory",
-    "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "PromptCompressor",
-    "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo", "SpecPC", "Stats", "StreamingLLM", "TamisError", "Tensor",
-    "TextSelection", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "annotate", "annotate_file", "attention",
-    "build_info", "byte_spans", "cluster", "convert", "default_context", "default_model_path", "filter_annotations",
-    "keep_informative", "kept_spans", "kept_text", "merge", "open_safetensors", "rope", "selective_context",
-    "self_information", "snapshot_info", "split_text", "top_k", "unit_scores", "version",
+    "ActResult", "ActState", "Annotation", "AnnotationReport", "BufferTooSmallError", "CacheFullError", "CancelledError",
+    "Clusters", "CompressedContext", "Compression", "Context", "DenseAttention", "DeviceError", "Encoder", "EncoderInfo",
+    "Encoding", "FileError", "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache",
+    "KVMemory", "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError",
+    "PromptCompressor", "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo", "SpecPC", "Stats", "StreamingLLM",
+    "TamisError", "Tensor", "TextSelection", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError",
+    "ZeroTuningResult", "act_attention", "act_search", "annotate", "annotate_file", "attention", "build_info",
+    "byte_spans", "cluster", "convert", "default_context", "default_model_path", "filter_annotations", "keep_informative",
+    "kept_spans", "kept_text", "merge", "open_safetensors", "rope", "selective_context", "self_information",
+    "snapshot_info", "split_text", "top_k", "unit_scores", "version", "zero_tuning_bias", "zero_tuning_search",
 ]

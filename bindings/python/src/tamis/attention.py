@@ -73,16 +73,7 @@ def attention(
     options = _ffi.tamis_attention_options()
     lib.tamis_attention_options_init(ctypes.byref(options))
     options.causal = 1 if causal else 0
-    if q_offset is not None:
-        options.q_offset = integer(q_offset, "q_offset")
-    if window is not None:
-        options.window = integer(window, "window")
-    options.scale, options.softcap = number(scale, "scale"), number(softcap, "softcap")
-    options.compute = choice(compute, _COMPUTE, "compute")
-    bias = None
-    if key0_bias is not None:
-        bias = floats(key0_bias, "key0_bias", tq.shape[-3] if tq.ndim >= 3 else 0)
-        options.key0_bias = pointer(bias, ctypes.c_float)
+    bias = fill_options(options, tq, q_offset, window, scale, softcap, key0_bias, compute)
     to, o = output(out, q, tq.shape, tq.dtype)
     tl = Tensor.empty(tq.shape[:-1]) if return_lse else None
     with ProgressCallback(progress, "attention", bar=False) as callback:
@@ -90,7 +81,26 @@ def attention(
         lib.tamis_attention(
             pointer_of(ctx), ctypes.byref(options), ctypes.byref(tq.c()), ctypes.byref(tk.c()), ctypes.byref(tv.c()),
             ctypes.byref(to.c()), None if tl is None else ctypes.byref(tl.c()))
+    del bias  # the options point to it
     return o() if tl is None else (o(), result(tl, q))
+
+
+def fill_options(
+    options: _ffi.tamis_attention_options, q: Tensor, q_offset: int | None, window: int | None, scale: float | None,
+    softcap: float | None, key0_bias: ArrayLike | None, compute: str,
+) -> Any:
+    """Fills all fields but `causal` and the progress callback; returns what must live as long as the options are used."""
+    if q_offset is not None:
+        options.q_offset = integer(q_offset, "q_offset")
+    if window is not None:
+        options.window = integer(window, "window")
+    options.scale, options.softcap = number(scale, "scale"), number(softcap, "softcap")
+    options.compute = choice(compute, _COMPUTE, "compute")
+    if key0_bias is None:
+        return None
+    bias = floats(key0_bias, "key0_bias", q.shape[-3] if q.ndim >= 3 else 0)
+    options.key0_bias = pointer(bias, ctypes.c_float)
+    return bias
 
 
 def merge(
