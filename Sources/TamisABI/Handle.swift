@@ -45,7 +45,10 @@ enum HandleKind: UInt64 {
   case compressor = 0x5345_5250_4d4f_4354  // "TCOMPRES"
   case compression = 0x5245_5452_4f48_5354  // "TSHORTER"
   case act_state = 0x5441_5453_5443_4154  // "TACTSTAT"
+  case boundary_predictor = 0x5952_444e_554f_4254  // "TBOUNDRY"
+  case chunk_index = 0x5849_4b4e_5548_4354  // "TCHUNKIX"
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
+  case sparse_mask = 0x4b53_414d_5350_5354  // "TSPSMASK"
 }
 
 @inline(__always)
@@ -81,4 +84,9 @@ func actState(_ pointer: OpaquePointer?) throws(TamisError) -> ACTState {
 @inline(__always)
 func specpc(_ pointer: OpaquePointer?) throws(TamisError) -> SpecPC {
   try Handle<SpecPC>.object(pointer, .specpc, "specpc")
+}
+
+@inline(__always)
+func mask(_ pointer: OpaquePointer?) throws(TamisError) -> TileMask {
+  try Handle<TileMask>.object(pointer, .sparse_mask, "mask")
 }

@@ -20,7 +20,38 @@ final class ReferenceBackend: Backend {
     q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView, lse: TensorView?,
     progress: Progress?
   ) throws(TamisError) {
-    try attend(q: q, k: k, v: v, tokens: Array(0..<k.shape[1]), rule: rule, mask: mask, out: out, lse: lse)
+    try attend(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress) { _, _, _ in true }
+  }
+
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, tiles: TileLists, out: TensorView,
+    lse: TensorView?, progress: Progress?
+  ) throws(TamisError) {
+    try attend(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress) { head, query, key in
+      let list = head / (q.shape[0] / tiles.heads)
+      return tiles.row(list, query / tiles.queryBlock).contains(Int32(key / tiles.keyBlock))
+    }
+  }
+
+  private func attend(
+    q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView, lse: TensorView?,
+    progress: Progress?, listed: (_ head: Int, _ query: Int, _ key: Int) -> Bool
+  ) throws(TamisError) {
+    let group = q.shape[0] / k.shape[0]
+    for h in 0..<q.shape[0] {
+      for t in 0..<q.shape[1] {
+        let position = mask.queryOffset + t
+        let legal = (0..<k.shape[1]).filter { j in
+          (!mask.causal || j <= position) && (rule.window == 0 || j > position - rule.window) && listed(h, t, j)
+        }
+        let keys = legal.map { j in (0..<k.shape[2]).map { get(k, h / group, j, $0) } }
+        let values = legal.map { j in (0..<v.shape[2]).map { get(v, h / group, j, $0) } }
+        let query = (0..<q.shape[2]).map { get(q, h, t, $0) }
+        let (o, l) = softmaxAttention(query, keys, values, isFirst: legal.map { $0 == 0 }, head: h, rule)
+        for i in o.indices { set(out, h, t, i, o[i]) }
+        if let lse { setLSE(lse, h, t, l) }
+      }
+    }
     if let progress, !progress(1) { throw TamisError(.cancelled, "cancelled") }
   }
 
@@ -28,7 +59,9 @@ final class ReferenceBackend: Backend {
     q: TensorView, k: TensorView, v: TensorView, tokens: UnsafeBufferPointer<Int32>, rule: AttentionRule, mask: DenseMask,
     out: TensorView, lse: TensorView?
   ) throws(TamisError) {
-    try attend(q: q, k: k, v: v, tokens: tokens.map(Int.init), rule: rule, mask: mask, out: out, lse: lse)
+    try attend(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: nil) { _, _, key in
+      tokens.contains(Int32(key))
+    }
   }
 
   func addColumnSums(
@@ -41,29 +74,8 @@ final class ReferenceBackend: Backend {
       for j in 0..<n {
         let (v, out) = (Tensor([k.shape[0], n, 1]), Tensor([q.shape[0], c, 1]))
         for g in 0..<k.shape[0] { v[g, j, 0] = 1 }
-        try attend(q: q, k: k, v: v.view, tokens: Array(0..<n), rule: rule, mask: mask, out: out.view, lse: nil)
+        try attend(q: q, k: k, v: v.view, rule: rule, mask: mask, out: out.view, lse: nil, progress: nil) { _, _, _ in true }
         for t in 0..<c { sums[at * stride + j] += out[h, t, 0] }
-      }
-    }
-  }
-
-  private func attend(
-    q: TensorView, k: TensorView, v: TensorView, tokens: [Int], rule: AttentionRule, mask: DenseMask, out: TensorView,
-    lse: TensorView?
-  ) throws(TamisError) {
-    let group = q.shape[0] / k.shape[0]
-    for h in 0..<q.shape[0] {
-      for t in 0..<q.shape[1] {
-        let position = mask.queryOffset + t
-        let legal = tokens.filter { j in
-          (!mask.causal || j <= position) && (rule.window == 0 || j > position - rule.window)
-        }
-        let keys = legal.map { j in (0..<k.shape[2]).map { get(k, h / group, j, $0) } }
-        let values = legal.map { j in (0..<v.shape[2]).map { get(v, h / group, j, $0) } }
-        let query = (0..<q.shape[2]).map { get(q, h, t, $0) }
-        let (o, l) = softmaxAttention(query, keys, values, isFirst: legal.map { $0 == 0 }, head: h, rule)
-        for i in o.indices { set(out, h, t, i, o[i]) }
-        if let lse { setLSE(lse, h, t, l) }
       }
     }
   }

@@ -65,6 +65,27 @@ AT(tamis_act_options, beta, 8);
 AT(tamis_act_options, min_rows, 12);
 AT(tamis_act_options, heads, 16);
 
+SIZE(tamis_tiles, 40);
+AT(tamis_tiles, struct_size, 0);
+AT(tamis_tiles, heads, 4);
+AT(tamis_tiles, query_block, 8);
+AT(tamis_tiles, key_block, 12);
+AT(tamis_tiles, row_ptr, 16);
+AT(tamis_tiles, index, 24);
+AT(tamis_tiles, n_rows, 32);
+
+SIZE(tamis_sparse_stats, 72);
+AT(tamis_sparse_stats, struct_size, 0);
+AT(tamis_sparse_stats, reserved, 4);
+AT(tamis_sparse_stats, calls_sparse, 8);
+AT(tamis_sparse_stats, calls_dense, 16);
+AT(tamis_sparse_stats, tiles_listed, 24);
+AT(tamis_sparse_stats, tiles_legal, 32);
+AT(tamis_sparse_stats, pairs_attended, 40);
+AT(tamis_sparse_stats, pairs_legal, 48);
+AT(tamis_sparse_stats, select_ns, 56);
+AT(tamis_sparse_stats, attend_ns, 64);
+
 SIZE(tamis_rope, 24);
 AT(tamis_rope, style, 0);
 AT(tamis_rope, rotary_dims, 4);
@@ -315,3 +336,21 @@ AT(tamis_encoded, starts, 24);
 AT(tamis_encoded, ends, 32);
 AT(tamis_encoded, words, 40);
 AT(tamis_encoded, types, 48);
+
+SIZE(tamis_boundary_options, 32);
+AT(tamis_boundary_options, struct_size, 0);
+AT(tamis_boundary_options, threshold, 4);
+AT(tamis_boundary_options, min_gap, 8);
+AT(tamis_boundary_options, max_per_block, 12);
+AT(tamis_boundary_options, query_block, 16);
+AT(tamis_boundary_options, window, 20);
+AT(tamis_boundary_options, instruction_tokens, 24);
+
+SIZE(tamis_chunk_index_options, 28);
+AT(tamis_chunk_index_options, struct_size, 0);
+AT(tamis_chunk_index_options, kv_heads, 4);
+AT(tamis_chunk_index_options, head_dim, 8);
+AT(tamis_chunk_index_options, open_tokens, 12);
+AT(tamis_chunk_index_options, pooling, 16);
+AT(tamis_chunk_index_options, sinks, 20);
+AT(tamis_chunk_index_options, local, 24);

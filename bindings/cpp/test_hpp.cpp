@@ -262,6 +262,23 @@ void operations() {
   const tamis_tensor parts[] = {ta, tb}, lses[] = {tl, tlb};
   tamis::merge(context, parts, lses, tamis::Tensor(merged.data(), {1, 1, kDim}), tamis::Tensor(&lmerged, {1, 1}));
   EXPECT(difference(merged, std::vector<double>(all.begin(), all.end())) < 1e-5 && std::abs(lmerged - lall) < 1e-5f);
+
+  // tiles 0 and 2 of three: attention over keys 0 .. 3 and 8, 9
+  const std::int64_t row_ptr[] = {0, 2};
+  const std::int32_t index[] = {0, 2};
+  tamis_tiles tiles = TAMIS_TILES_INIT;
+  tiles.key_block = 4;
+  tiles.row_ptr = row_ptr;
+  tiles.index = index;
+  tiles.n_rows = 1;
+  tamis::attention(context, query, half(k, 8, 2), half(v, 8, 2), tb, &tlb);
+  tamis::merge(context, parts, lses, tamis::Tensor(merged.data(), {1, 1, kDim}), tamis::Tensor(&lmerged, {1, 1}));
+  const tamis::Tensor tall(all.data(), {1, 1, kDim});
+  tamis::sparse_attention(context, &tiles, query, half(k, 0, 10), half(v, 0, 10), tall, &tlall);
+  EXPECT(difference(merged, std::vector<double>(all.begin(), all.end())) < 1e-5 && std::abs(lmerged - lall) < 1e-5f);
+  const tamis::SparseMask mask(tiles, 1, 1, 10);
+  EXPECT(mask.tiles().n_rows == 1 && mask.tiles().index[1] == 2 && mask.boundaries().empty());
+  EXPECT(mask.stats(1).pairs_attended == 6 && mask.stats(1).pairs_legal == 10 && mask.stats(1).tiles_legal == 3);
 }
 
 void weights() {
@@ -473,11 +490,48 @@ void sinks() {
   EXPECT(state.sinks(0).empty() && status_of([&] { state.sinks(1); }) == TAMIS_ERR_INVALID_ARGUMENT);
 }
 
+void chunks() {
+  constexpr std::int64_t n = 100;
+  auto k = noise(kHeads * n * kDim, 71);
+  const auto q = noise(kQueries * kDim, 72);
+  const tamis::Tensor tq(q.data(), {kQueries, 1, kDim});
+  for (int h = 0; h < kHeads; ++h)
+    for (int t = 40; t < 50; ++t)
+      for (int i = 0; i < kDim; ++i) {
+        float sum = 0;
+        for (int g = 0; g < kQueries; ++g) sum += q[static_cast<std::size_t>(g * kDim + i)];
+        k[static_cast<std::size_t>((h * n + t) * kDim + i)] = sum;
+      }
+  const tamis::Context context;
+  auto options = tamis::defaults<tamis_chunk_index_options>();
+  options.kv_heads = kHeads;
+  options.head_dim = kDim;
+  options.sinks = 2;
+  options.local = 4;
+  tamis::ChunkIndex index(context, options);
+  std::vector<float> logits(n);
+  for (std::size_t t = 9; t < n; t += 10) logits[t] = 2;
+  auto where = tamis::defaults<tamis_boundary_options>();
+  where.instruction_tokens = 0;
+  where.query_block = 32;
+  const auto boundaries = tamis::boundaries_from_logits(tamis::span<const float>(logits.data(), logits.size()), where);
+  EXPECT(boundaries.size() == 11 && boundaries[4] == 40 && boundaries.back() == n);
+  index.append(tamis::Tensor(k.data(), {kHeads, n, kDim}), tamis::span<const std::int64_t>(boundaries.data(), boundaries.size()));
+  std::vector<std::int32_t> tokens(n + 1);
+  EXPECT(index.select(tq, 16, tokens) == 16 && tokens[1] == 1 && tokens[2] == 40 && tokens[11] == 49 && tokens[12] == 96);
+  index.append(tamis::Tensor(k.data(), {kHeads, 1, kDim}, {n * kDim, kDim, 1}));
+  EXPECT(index.select(tq, -1, tokens) == n + 1);
+  index.truncate(50);
+  EXPECT(index.select(tq, -1, tokens) == 50);
+  EXPECT(status_of([&] { index.truncate(51); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { tamis::BoundaryPredictor(context, "/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
+}
+
 }  // namespace
 
 int main() {
   for (void (*test)() :
-       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression}) {
+       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression, chunks}) {
     try {
       test();
     } catch (const std::exception &e) {

@@ -40,8 +40,6 @@ public enum ACT {
     state: ACTState? = nil, out: TensorView, lse: TensorView?, progress: Progress? = nil
   ) throws(TamisError) {
     try require(q.ndim == 3, "q has \(q.ndim) dimensions; expected 3: one sequence")
-    try Dense.check(q: q, k: k, v: v, out: out, lse: lse)
-    try Dense.check(rule)
     let heads = q.shape[0]
     try options.check(heads: heads)
     if !mask.causal { throw TamisError(.unsupported, "causal is 0; expected 1: the calibration of ACT is of causal attention") }
@@ -52,16 +50,16 @@ public enum ACT {
       try require(state.qHeads == heads, "q has \(heads) heads; expected \(state.qHeads), those of state")
     }
     let flags = options.heads ?? .init(repeating: true, count: heads)
-    let (boundedRule, boundedMask) = Dense.bounded(rule, mask, qLen: q.shape[1], kLen: k.shape[1])
-    try context.withLock { () throws(TamisError) in
+    let call = AttentionCall(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress)
+    try Dense.forEachElement(of: call, context) { (backend, _, x) throws(TamisError) in
       if isContinued {
         try state.requireContinuation(
           offset: mask.queryOffset, qLen: q.shape[1], kLen: k.shape[1], calibrated: flags)
       }
       let call = ACTCall(
-        backend: context.backend, q: q, k: k, v: v, rule: boundedRule, mask: boundedMask, options: options, calibrated: flags,
-        state: state, out: out, lse: lse)
-      try call.run(progress)
+        backend: backend, q: x.q, k: x.k, v: x.v, rule: x.rule, mask: x.mask, options: options, calibrated: flags, state: state,
+        out: x.out, lse: x.lse)
+      try call.run(x.progress)
     }
   }
 }

@@ -22,7 +22,7 @@ from ._arguments import choice, int32, integer, real
 from ._arrays import ArrayLike, Tensor, pointer, read, result
 from ._lib import Handle, library
 from ._progress import Progress, ProgressCallback
-from .attention import fill_options, output
+from .attention import _COMPUTE, attention_options, output
 from .context import Context, default_context, pointer_of
 from .errors import BufferTooSmallError, CancelledError, InvalidArgumentError
 
@@ -222,10 +222,11 @@ def act_attention(
     """
     tq, tk, tv = read(q, "q"), read(k, "k"), read(v, "v")
     lib = library()
-    options, act = _ffi.tamis_attention_options(), _ffi.tamis_act_options()
-    lib.tamis_attention_options_init(ctypes.byref(options))
+    options, bias = attention_options(
+        tq, q_offset=q_offset, window=window, scale=scale, softcap=softcap, key0_bias=key0_bias)
+    options.compute = choice(compute, _COMPUTE, "compute")
+    act = _ffi.tamis_act_options()
     lib.tamis_act_options_init(ctypes.byref(act))
-    kept = fill_options(options, tq, q_offset, window, scale, softcap, key0_bias, compute)
     act.threshold, act.beta, act.min_rows = real(threshold, "threshold"), real(beta, "beta"), int32(min_rows, "min_rows")
     flags = None
     if heads is not None:
@@ -243,7 +244,7 @@ def act_attention(
             pointer_of(ctx), ctypes.byref(options), ctypes.byref(act), None if state is None else state._handle.pointer,
             ctypes.byref(tq.c()), ctypes.byref(tk.c()), ctypes.byref(tv.c()), ctypes.byref(to.c()),
             None if tl is None else ctypes.byref(tl.c()))
-    del kept
+    del bias, flags  # live as long as the call
     return o() if tl is None else (o(), result(tl, q))
 
 
