@@ -119,6 +119,7 @@ void test_kv_cache(void);
 void test_snapshots(void);
 void test_retrieval(void);
 void test_ops(void);
+void test_sparse_prefill(void);
 void test_weights(void);
 void test_text_scores(void);
 void test_clusters(void);
