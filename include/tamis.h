@@ -6,6 +6,7 @@
  *   core.h        status codes, last error, version, context, tensor views
  *   attention.h   exact attention over tensors, merge of partial results
  *   sparse_attention.h  exact attention over lists of key tiles
+ *   sparse_prefill.h    which tiles the queries of a prompt need: DHSA, MInference, FlexPrefill, XAttention, SpargeAttn
  *   kv_cache.h    paged KV cache, sequences, fork, snapshots
  *   retrieval.h   which cached tokens a query needs, and attention over them
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
@@ -15,6 +16,7 @@
  *   compression.h shorter prompts: words kept or dropped by an encoder's probabilities
  *   text_scores.h prompts shortened by scores the host has: Selective Context, SpecPC
  *   clusters.h    few documents for many: k-means, representatives (CRAG)
+ *   dhsa.h        chunks of keys between learned boundaries, in a prompt and at decode (DHSA)
  *   annotation.h  word labels from pairs of a text and its compression (LLMLingua-2)
  */
 #ifndef TAMIS_H
@@ -23,6 +25,7 @@
 #include "tamis/core.h"
 #include "tamis/attention.h"
 #include "tamis/sparse_attention.h"
+#include "tamis/sparse_prefill.h"
 #include "tamis/kv_cache.h"
 #include "tamis/retrieval.h"
 #include "tamis/ops.h"
@@ -32,6 +35,7 @@
 #include "tamis/compression.h"
 #include "tamis/text_scores.h"
 #include "tamis/clusters.h"
+#include "tamis/dhsa.h"
 #include "tamis/annotation.h"
 
 #endif /* TAMIS_H */

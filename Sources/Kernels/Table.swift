@@ -28,6 +28,7 @@ import CShims
   fillScores(table)
   fillPrefill(&table.pointee.prefill)
   fillLinear(&table.pointee.linear)
+  fillBoundaries(&table.pointee.boundaries)
 }
 
 @inline(__always) func fillRows(_ table: UnsafeMutablePointer<tk_table>) {

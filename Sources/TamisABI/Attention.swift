@@ -117,7 +117,7 @@ func placement(_ options: tamis_attention_options, queries: Int, keys: Int) thro
     blas: options.compute == TAMIS_COMPUTE_BLAS, f32Products: options.compute == TAMIS_COMPUTE_F32)
 }
 
-private func softmaxRule(
+func softmaxRule(
   scale: Float, softcap: Float, window: Int64, headDim: Int, bias: UnsafePointer<Float>?, heads: Int
 ) throws(TamisError) -> AttentionRule {
   var rule = AttentionRule(scale: try resolvedScale(scale, headDim: headDim))

@@ -44,6 +44,8 @@ enum HandleKind: UInt64 {
   case decoder = 0x5245_444f_4345_4454  // "TDECODER"
   case compressor = 0x5345_5250_4d4f_4354  // "TCOMPRES"
   case compression = 0x5245_5452_4f48_5354  // "TSHORTER"
+  case boundary_predictor = 0x5952_444e_554f_4254  // "TBOUNDRY"
+  case chunk_index = 0x5849_4b4e_5548_4354  // "TCHUNKIX"
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
   case sparse_mask = 0x4b53_414d_5350_5354  // "TSPSMASK"
 }

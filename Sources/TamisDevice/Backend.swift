@@ -53,6 +53,12 @@ public protocol Backend: AnyObject {
   /// Packs the weights, which need not outlive the call. Default: `unsupported`.
   func makeEncoder(_ weights: EncoderWeights, precision: LinearPrecision) throws(TamisError) -> any EncoderProgram
 
+  // MARK: linear layers
+
+  /// Packs y = x W^T + b, which need not outlive the call, for products over rows in host memory. Default: on the CPU, whatever
+  /// the device.
+  func makeLinear(_ layer: LinearView, precision: LinearPrecision) throws(TamisError) -> any LinearProgram
+
   // MARK: host work
 
   /// Work of the host beside the device's operations: tokenizing, clustering, spans. Runs `body(task)` for every task in

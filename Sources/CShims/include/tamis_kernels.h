@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tamis_boundaries.h"
 #include "tamis_linear.h"
 #include "tamis_prefill.h"
 
@@ -136,6 +137,7 @@ typedef struct tk_table {
 
   tk_prefill prefill;
   tk_linear linear;
+  tk_boundaries boundaries;
 } tk_table;
 
 void tk_fill_v2(tk_table *_Nonnull table);

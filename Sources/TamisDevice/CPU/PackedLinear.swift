@@ -26,11 +26,11 @@ final class PackedLinear {
   static let block = 256
 
   /// `row(o, to)` writes the weights of output o ([inputs] f32, zeros at first) and returns the scale of an int8 row.
+  /// `parallel` runs the tasks of packing.
   init(
-    outputs: Int, inputs: Int, precision: LinearPrecision, backend: CPUBackend,
+    outputs: Int, inputs: Int, precision: LinearPrecision, kernels: tk_linear, parallel: @escaping (Int, (Int) -> Void) -> Void,
     row: (_ output: Int, _ to: UnsafeMutablePointer<Float>) -> Float?, bias biasOf: (_ output: Int) -> Float
   ) {
-    let kernels = backend.kernels.pointee.linear
     self.kernels = kernels
     self.precision = precision
     self.outputs = outputs
@@ -58,13 +58,13 @@ final class PackedLinear {
     columnScale = .allocate(capacity: columns)
     for o in 0..<columns { bias[o] = o < outputs ? biasOf(o) : 0 }
 
-    backend.levelScratch()
-    backend.pool.run(count) { p, worker in
-      let scratch = backend.workers[worker]
-      scratch.reset(
-        reserving: Scratch.bytes(Float.self, panel * inputs) + Scratch.bytes(UnsafePointer<Float>?.self, panel))
-      let floats = scratch.take(Float.self, panel * inputs)
-      let rows = scratch.take(UnsafePointer<Float>?.self, panel)
+    parallel(count) { [panels, columnScale, words, panelBytes] p in
+      let floats = UnsafeMutablePointer<Float>.allocate(capacity: max(panel * inputs, 1))
+      let rows = UnsafeMutablePointer<UnsafePointer<Float>?>.allocate(capacity: panel)
+      defer {
+        floats.deallocate()
+        rows.deallocate()
+      }
       floats.update(repeating: 0, count: panel * inputs)
       for lane in 0..<panel {
         let o = p * panel + lane
@@ -80,6 +80,15 @@ final class PackedLinear {
       case .i8: kernels.pack_i8(rows, columnScale + p * panel, inputs, words, home)
       }
     }
+  }
+
+  convenience init(
+    outputs: Int, inputs: Int, precision: LinearPrecision, backend: CPUBackend,
+    row: (_ output: Int, _ to: UnsafeMutablePointer<Float>) -> Float?, bias: (_ output: Int) -> Float
+  ) {
+    self.init(
+      outputs: outputs, inputs: inputs, precision: precision, kernels: backend.kernels.pointee.linear,
+      parallel: { backend.parallel($0, $1) }, row: row, bias: bias)
   }
 
   deinit {

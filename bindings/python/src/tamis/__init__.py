@@ -19,6 +19,7 @@ from .attention import attention, merge
 from .clusters import Clusters, cluster
 from .compression import CompressedContext, Compression, PromptCompressor, default_model_path
 from .context import Context, build_info, default_context, version
+from .dhsa import BoundaryPredictor, ChunkIndex, boundaries_from_logits
 from .encoder import Encoder, EncoderInfo
 from .errors import (
     BufferTooSmallError, CacheFullError, CancelledError, DeviceError, FileError, FileMissingError, FormatError, InternalError,
@@ -28,6 +29,7 @@ from .kv import KVCache, KVMemory, KVOptions, RoPE, Sequence, SnapshotInfo, snap
 from .ops import convert, rope, top_k
 from .retrieval import DenseAttention, Method, Selector, Stats, StreamingLLM, TokenSelect
 from .sparse_attention import SparseMask, SparseStats, TileLists, sparse_attention
+from .sparse_prefill import SparseOptions, sparse_prefill, sparse_select
 from .text_scores import (
     SpecPC, TextSelection, byte_spans, keep_informative, kept_spans, kept_text, selective_context, self_information, split_text,
     unit_scores,
@@ -38,14 +40,14 @@ from .weights import SafeTensors, open_safetensors
 __version__ = "0.1.0"
 
 __all__ = [
-    "Annotation", "AnnotationReport", "BufferTooSmallError", "CacheFullError", "CancelledError", "Clusters",
-    "CompressedContext", "Compression", "Context", "DenseAttention", "DeviceError", "Encoder", "EncoderInfo", "Encoding",
-    "FileError", "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "KVCache", "KVMemory",
-    "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError", "PromptCompressor",
-    "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo", "SparseMask", "SparseStats", "SpecPC", "Stats",
-    "StreamingLLM", "TamisError", "Tensor", "TextSelection", "TileLists", "TokenSelect", "TokenStream", "Tokenizer",
-    "UnsupportedError", "annotate", "annotate_file", "attention", "build_info", "byte_spans", "cluster", "convert",
-    "default_context", "default_model_path", "filter_annotations", "keep_informative", "kept_spans", "kept_text", "merge",
-    "open_safetensors", "rope", "selective_context", "self_information", "snapshot_info", "sparse_attention", "split_text",
-    "top_k", "unit_scores", "version",
+    "Annotation", "AnnotationReport", "BoundaryPredictor", "BufferTooSmallError", "CacheFullError", "CancelledError",
+    "ChunkIndex", "Clusters", "CompressedContext", "Compression", "Context", "DenseAttention", "DeviceError", "Encoder",
+    "EncoderInfo", "Encoding", "FileError", "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError",
+    "KVCache", "KVMemory", "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError",
+    "PromptCompressor", "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo", "SparseMask", "SparseOptions",
+    "SparseStats", "SpecPC", "Stats", "StreamingLLM", "TamisError", "Tensor", "TextSelection", "TileLists", "TokenSelect",
+    "TokenStream", "Tokenizer", "UnsupportedError", "annotate", "annotate_file", "attention", "boundaries_from_logits",
+    "build_info", "byte_spans", "cluster", "convert", "default_context", "default_model_path", "filter_annotations",
+    "keep_informative", "kept_spans", "kept_text", "merge", "open_safetensors", "rope", "selective_context", "self_information",
+    "snapshot_info", "sparse_attention", "sparse_prefill", "sparse_select", "split_text", "top_k", "unit_scores", "version",
 ]

@@ -655,6 +655,127 @@ class tamis_annotate_report(Structure):
     ]
 
 
+# ------------------------------------------------------------------------------------------------------ dhsa.h
+
+TAMIS_CHUNK_SQRT = 0
+TAMIS_CHUNK_MEAN = 1
+
+tamis_chunk_pooling = c_int32
+
+
+class tamis_boundary_predictor(Structure):
+    """Opaque."""
+
+
+class tamis_boundary_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("threshold", c_float),
+        ("min_gap", c_int32),
+        ("max_per_block", c_int32),
+        ("query_block", c_int32),
+        ("window", c_int32),
+        ("instruction_tokens", c_int64),
+    ]
+
+
+class tamis_chunk_index(Structure):
+    """Opaque."""
+
+
+class tamis_chunk_index_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("open_tokens", c_int32),
+        ("pooling", tamis_chunk_pooling),
+        ("sinks", c_int32),
+        ("local", c_int32),
+    ]
+
+
+# -------------------------------------------------------------------------------------------- sparse_prefill.h
+
+TAMIS_SPARSE_DENSE = 0
+TAMIS_SPARSE_DHSA = 1
+TAMIS_SPARSE_DHSA_TOPK = 2
+TAMIS_SPARSE_DHSA_A = 3
+TAMIS_SPARSE_DHSA_VS = 4
+TAMIS_SPARSE_DHSA_VSB = 5
+TAMIS_SPARSE_BLOCK = 6
+TAMIS_SPARSE_A_SHAPE = 7
+TAMIS_SPARSE_VERTICAL_SLASH = 8
+TAMIS_SPARSE_BLOCK_TOPK = 9
+TAMIS_SPARSE_MINFERENCE = 10
+TAMIS_SPARSE_FLEXPREFILL = 11
+TAMIS_SPARSE_XATTENTION = 12
+TAMIS_SPARSE_SPARGE = 13
+TAMIS_SPARSE_COMPAT_DHSA = 101
+TAMIS_SPARSE_COMPAT_DHSA_TOPK = 102
+TAMIS_SPARSE_COMPAT_DHSA_VSB = 103
+
+TAMIS_BLOCK_SCORE_LSE8 = 0
+TAMIS_BLOCK_SCORE_MEAN = 1
+
+TAMIS_GRANULARITY_TILES = 0
+TAMIS_GRANULARITY_TOKENS = 1
+
+tamis_sparse_method = c_int32
+tamis_block_score = c_int32
+tamis_granularity = c_int32
+
+
+class tamis_head_pattern(Structure):
+    _fields_ = [
+        ("method", tamis_sparse_method),
+        ("first", c_int32),
+        ("second", c_int32),
+    ]
+
+
+class tamis_sparse_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("method", tamis_sparse_method),
+        ("query_block", c_int32),
+        ("key_block", c_int32),
+        ("share_group", c_int32),
+        ("sinks", c_int32),
+        ("dense_below", c_int64),
+        ("density", c_float),
+        ("coverage", c_float),
+        ("budget", c_int64),
+        ("local", c_int64),
+        ("instruction_tokens", c_int64),
+        ("predictor", POINTER(tamis_boundary_predictor)),
+        ("boundaries", POINTER(c_int64)),
+        ("n_boundaries", c_int64),
+        ("boundary_options", POINTER(tamis_boundary_options)),
+        ("granularity", tamis_granularity),
+        ("pooling", tamis_chunk_pooling),
+        ("score", tamis_block_score),
+        ("row_min", c_float),
+        ("row_max", c_float),
+        ("vertical_ratio", c_float),
+        ("sampled_rows", c_int32),
+        ("vertical", c_int32),
+        ("slash", c_int32),
+        ("max_blocks", c_int32),
+        ("patterns", POINTER(tamis_head_pattern)),
+        ("similarity", c_float),
+        ("min_budget", c_int64),
+        ("max_budget", c_int64),
+        ("stride", c_int32),
+        ("top_share", c_float),
+        ("smooth_keys", c_int32),
+        ("pv_threshold", c_float),
+        ("head_coverage", POINTER(c_float)),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
@@ -682,6 +803,8 @@ _specpc = POINTER(tamis_specpc)
 _tiles = POINTER(tamis_tiles)
 _sparse_mask = POINTER(tamis_sparse_mask)
 _sequence = POINTER(tamis_sequence)
+_predictor = POINTER(tamis_boundary_predictor)
+_chunk_index = POINTER(tamis_chunk_index)
 
 Status = tamis_status
 
@@ -713,6 +836,15 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_sparse_mask_boundaries": (Status, (_sparse_mask, POINTER(_i64), _i64)),
     "tamis_sparse_mask_stats": (
         Status, (_sparse_mask, POINTER(tamis_attention_options), c_int32, POINTER(tamis_sparse_stats))),
+    # sparse_prefill.h
+    "tamis_sparse_options_init": (None, (POINTER(tamis_sparse_options),)),
+    "tamis_sparse_select": (
+        Status,
+        (_context, POINTER(tamis_sparse_options), POINTER(tamis_attention_options), _tensor, _tensor, POINTER(_sparse_mask))),
+    "tamis_sparse_prefill": (
+        Status,
+        (_context, POINTER(tamis_sparse_options), POINTER(tamis_attention_options), _tensor, _tensor, _tensor, _tensor, _tensor,
+         POINTER(_sparse_mask), POINTER(tamis_sparse_stats))),
     # kv_cache.h
     "tamis_kv_options_init": (None, (POINTER(tamis_kv_options),)),
     "tamis_kv_create": (Status, (_context, POINTER(tamis_kv_options), POINTER(_cache))),
@@ -832,12 +964,27 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_annotate_options_init": (None, (POINTER(tamis_annotate_options),)),
     "tamis_annotate_file": (
         Status, (c_char_p, c_char_p, POINTER(tamis_annotate_options), POINTER(tamis_annotate_report))),
+    # dhsa.h
+    "tamis_boundary_predictor_load": (Status, (_context, c_char_p, c_int32, tamis_precision, POINTER(_predictor))),
+    "tamis_boundary_predictor_destroy": (None, (_predictor,)),
+    "tamis_boundary_predictor_info": (Status, (_predictor, _i32, _i32, _i32)),
+    "tamis_boundary_predictor_run": (Status, (_predictor, _tensor, _tensor, tamis_progress_fn, c_void_p)),
+    "tamis_boundary_options_init": (None, (POINTER(tamis_boundary_options),)),
+    "tamis_boundaries_from_logits": (
+        Status, (POINTER(tamis_boundary_options), _f32, c_int64, _i64, c_int64, _i64)),
+    "tamis_chunk_index_options_init": (None, (POINTER(tamis_chunk_index_options),)),
+    "tamis_chunk_index_create": (Status, (_context, POINTER(tamis_chunk_index_options), POINTER(_chunk_index))),
+    "tamis_chunk_index_destroy": (None, (_chunk_index,)),
+    "tamis_chunk_index_append": (Status, (_chunk_index, _tensor, _i64, c_int64)),
+    "tamis_chunk_index_truncate": (Status, (_chunk_index, c_int64)),
+    "tamis_chunk_index_select": (Status, (_chunk_index, _tensor, c_int64, _i32, c_int64, _i64)),
 }
 
 #: Functions whose NOT_FOUND means a file.
 OPENS_FILES = frozenset({
     "tamis_kv_restore", "tamis_kv_snapshot_info", "tamis_weights_open", "tamis_encoder_create", "tamis_tokenizer_open",
     "tamis_compressor_open", "tamis_compressor_default_path", "tamis_annotate_file",
+    "tamis_boundary_predictor_load",
 })
 
 #: Functions that return tamis_status; the two taken out return a number of the same C type.

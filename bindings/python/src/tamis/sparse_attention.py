@@ -100,9 +100,9 @@ class TileLists:
             pointer(self.index, c_int32), self.n_rows)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SparseStats:
-    """What calls did. Density is ``tiles_listed / tiles_legal``."""
+    """What calls did; :func:`sparse_prefill` adds to it."""
 
     #: Calls that walked lists, and calls that took the dense path.
     calls_sparse: int = 0
@@ -116,6 +116,16 @@ class SparseStats:
     #: Nanoseconds of the selection and of the attention.
     select_ns: int = 0
     attend_ns: int = 0
+
+    @property
+    def density(self) -> float:
+        """Tiles listed of tiles legal; 1 before any call."""
+        return self.tiles_listed / self.tiles_legal if self.tiles_legal else 1.0
+
+    def add(self, other: SparseStats) -> None:
+        """Adds the sums of another."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @classmethod
     def _of(cls, stats: _ffi.tamis_sparse_stats) -> SparseStats:

@@ -1,5 +1,3 @@
-import TamisCore
-
 /// The entries of a zip file (PKWARE APPNOTE 6.3.10) as ranges of its mapped bytes. Stored entries only, which is what PyTorch
 /// writes; sizes beyond 4 GB (zip64) are read. Every offset is checked against the file before use.
 struct ZipArchive {

@@ -1,5 +1,3 @@
-import TamisCore
-
 /// Reads pickles of tensors (Python's pickle protocol 2 to 5, PEP 307, 3154, 574) by interpreting their opcodes over plain
 /// values. Nothing is imported or called: a name outside `PickleGlobal`, or an opcode that would make another object, is an
 /// error that says so. Work and memory are proportional to the number of opcodes.

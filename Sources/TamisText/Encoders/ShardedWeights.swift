@@ -1,15 +1,5 @@
 import TamisCore
 
-/// Named tensors of a model, wherever they are stored.
-protocol WeightSource: AnyObject {
-  /// Shape of a tensor; nil where there is none of this name.
-  func shape(of name: String) -> [Int]?
-  /// A row-major view; it holds as long as the source does and must not be written to.
-  func tensor(_ name: String) throws(TamisError) -> TensorView
-}
-
-extension SafeTensors: WeightSource {}
-
 /// One index, many files: `weight_map` says which file holds which tensor.
 final class ShardedWeights: WeightSource {
   private let shards: [String: any WeightSource]

@@ -1,10 +1,8 @@
-import TamisCore
-
 /// A file of `torch.save`: a dictionary of tensors. The zip form of PyTorch 1.6 and later, and the older one of pickles
 /// followed by raw storages. Tensors are views of the mapped file where it holds them row-major and aligned; others are copied.
-final class TorchFile: WeightSource {
+public final class TorchFile: WeightSource {
   /// The pickle of 10000 tensors has about 3 MB. Reading one takes some 30 times its bytes at worst.
-  static let maxPickleBytes = 64 << 20
+  public static let maxPickleBytes = 64 << 20
 
   private let file: MappedFile
   private let path: String
@@ -16,7 +14,7 @@ final class TorchFile: WeightSource {
 
   /// - Throws: `notFound`, `io`; `format` for what is no such file, or names anything but tensors; `unsupported` for a
   ///   big-endian file or compressed entries.
-  init(path: String) throws(TamisError) {
+  public init(path: String) throws(TamisError) {
     file = try MappedFile(path: path)
     self.path = path
     if ZipArchive.begins(file.bytes) {
@@ -121,9 +119,9 @@ final class TorchFile: WeightSource {
     }
   }
 
-  func shape(of name: String) -> [Int]? { tensors[name]?.shape }
+  public func shape(of name: String) -> [Int]? { tensors[name]?.shape }
 
-  func tensor(_ name: String) throws(TamisError) -> TensorView {
+  public func tensor(_ name: String) throws(TamisError) -> TensorView {
     guard let tensor = tensors[name] else { throw TamisError(.notFound, "name is \"\(name)\"; \(path) has no such tensor") }
     let storage = storages[tensor.storage]
     guard let bytes = places[tensor.storage], bytes.count / storage.element.size >= storage.count else {

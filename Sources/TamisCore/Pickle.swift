@@ -1,5 +1,3 @@
-import TamisCore
-
 /// What a pickle of tensors can hold. Containers are indices into the pickle's own nodes, so that a container may hold itself
 /// without harm and nothing here is recursive.
 enum PickleValue {

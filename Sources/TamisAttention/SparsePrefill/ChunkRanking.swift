@@ -1,0 +1,168 @@
+import CShims
+import TamisCore
+
+/// How the keys of a chunk become one vector (arXiv 2510.24606 v1: length-normalised aggregation).
+public enum ChunkPooling: Int32, Sendable {
+  /// sum / sqrt(len): a long chunk of like keys outweighs a short one.
+  case squareRoot = 0
+  /// sum / len
+  case mean = 1
+
+  @inline(__always) func weight(_ count: Int) -> Double {
+    switch self {
+    case .squareRoot: 1 / Double(count).squareRoot()
+    case .mean: 1 / Double(count)
+    }
+  }
+}
+
+/// Chunks best first, as many as are asked for: a heap over scores, so that ranking costs what is taken. Of equal scores the
+/// later chunk comes first (recency); NaN counts as -inf.
+struct ChunkRanking {
+  /// Order of the score above, chunk number below.
+  private var heap: [UInt64] = []
+
+  /// Takes chunks `first ..< first + count` with these scores. Memory of an earlier ranking is used again.
+  mutating func start(_ scores: UnsafePointer<Float>, first: Int, count: Int) {
+    heap.removeAll(keepingCapacity: true)
+    for i in 0..<count { heap.append(UInt64(Self.order(scores[i])) << 32 | UInt64(UInt32(truncatingIfNeeded: first + i))) }
+    var parent = heap.count / 2 - 1
+    while parent >= 0 {
+      sink(parent)
+      parent -= 1
+    }
+  }
+
+  /// The best chunk left.
+  mutating func next() -> Int? {
+    guard let best = heap.first else { return nil }
+    let last = heap.removeLast()
+    if !heap.isEmpty {
+      heap[0] = last
+      sink(0)
+    }
+    return Int(best & 0xffff_ffff)
+  }
+
+  private mutating func sink(_ start: Int) {
+    heap.withUnsafeMutableBufferPointer { heap in
+      let n = heap.count
+      let value = heap[start]
+      var i = start
+      while true {
+        var child = 2 * i + 1
+        if child >= n { break }
+        if child + 1 < n && heap[child + 1] > heap[child] { child += 1 }
+        if heap[child] <= value { break }
+        heap[i] = heap[child]
+        i = child
+      }
+      heap[i] = value
+    }
+  }
+
+  /// A number of the score's order; NaN and -inf are least, the zeros are equal.
+  private static func order(_ score: Float) -> UInt32 {
+    if score.isNaN || score == -.infinity { return 0 }
+    let bits = (score + 0).bitPattern
+    return bits & 0x8000_0000 == 0 ? bits | 0x8000_0000 : ~bits
+  }
+}
+
+/// One vector per chunk of keys, [chunks][headDim] f32: pooled over tokens, averaged over KV heads. Sums in f32 over runs of
+/// `run` keys, in f64 over those.
+final class ChunkVectors: @unchecked Sendable {
+  static let run = 128
+  let count, headDim: Int
+  let values: UnsafeMutablePointer<Float>
+
+  init(_ k: TensorView, _ boundaries: [Int64], _ pooling: ChunkPooling, _ parallel: (Int, (Int) -> Void) -> Void) {
+    count = boundaries.count - 1
+    headDim = k.shape[2]
+    values = .allocate(capacity: max(count * headDim, 1))
+    let home = UncheckedPointer(values)
+    // Tasks of about 1024 tokens, a whole number of chunks each.
+    var starts = [0]
+    for c in 1..<count + 1 where boundaries[c] - boundaries[starts[starts.count - 1]] >= 1024 || c == count { starts.append(c) }
+    parallel(starts.count - 1) { [headDim] task in
+      let sum = VectorSum(headDim)
+      for c in starts[task]..<starts[task + 1] {
+        let tokens = Int(boundaries[c])..<Int(boundaries[c + 1])
+        sum.reset()
+        for g in 0..<k.shape[0] { sum.add(k, head: g, rows: tokens) }
+        sum.write(times: pooling.weight(tokens.count) / Double(k.shape[0]), to: home.pointer + c * headDim)
+      }
+    }
+  }
+
+  deinit { values.deallocate() }
+
+  /// scores[i] = query . vector of chunk first + i. The query has headDim numbers.
+  func score(_ query: UnsafeMutablePointer<Float>, first: Int, count: Int, into scores: UnsafeMutablePointer<Float>) {
+    dotRows(query, values + first * headDim, headDim, count, scores)
+  }
+}
+
+struct UncheckedPointer<T>: @unchecked Sendable {
+  let pointer: UnsafeMutablePointer<T>
+  init(_ pointer: UnsafeMutablePointer<T>) { self.pointer = pointer }
+}
+
+/// scores[i] = query . rows[i], rows of `dim` numbers one after another; dim is a multiple of 8 up to 256.
+func dotRows(
+  _ query: UnsafeMutablePointer<Float>, _ rows: UnsafePointer<Float>, _ dim: Int, _ count: Int,
+  _ scores: UnsafeMutablePointer<Float>
+) {
+  if count <= 0 { return }
+  var keys = tk_rows(base: rows, rows: nil, stride: dim, scale: nil, scale_stride: 0, ahead: nil, ahead_count: 0)
+  var queries = tk_queries(
+    f32: query, bf16: nil, i8_high: nil, i8_low: nil, i8_panels: nil, i8_scale: nil, i8_high_sum: nil, i8_low_sum: nil,
+    count: 1, dim: Int32(dim))
+  Kernels.active.pointee.dot_f32(&keys, count, &queries, scores, count)
+}
+
+/// The sum of rows of a [heads, n, d] tensor of any dtype.
+final class VectorSum {
+  private let dim: Int
+  private let row, partial: UnsafeMutablePointer<Float>
+  private let total: UnsafeMutablePointer<Double>
+
+  init(_ dim: Int) {
+    self.dim = dim
+    row = .allocate(capacity: dim)
+    partial = .allocate(capacity: dim)
+    total = .allocate(capacity: dim)
+    reset()
+  }
+
+  deinit {
+    row.deallocate()
+    partial.deallocate()
+    total.deallocate()
+  }
+
+  func reset() { total.update(repeating: 0, count: dim) }
+
+  func add(_ tensor: TensorView, head: Int, rows: Range<Int>) {
+    let table = Kernels.active
+    var at = rows.lowerBound
+    while at < rows.upperBound {
+      let end = min(at + ChunkVectors.run, rows.upperBound)
+      partial.update(repeating: 0, count: dim)
+      for t in at..<end {
+        if tensor.dtype == .f32 && tensor.stride[2] == 1 {
+          table.pointee.add_scaled(partial, tensor.row(head, t).assumingMemoryBound(to: Float.self), dim, 1)
+        } else {
+          tensor.loadRow(head, t, to: row, table)
+          table.pointee.add_scaled(partial, row, dim, 1)
+        }
+      }
+      for i in 0..<dim { total[i] += Double(partial[i]) }
+      at = end
+    }
+  }
+
+  func write(times factor: Double, to: UnsafeMutablePointer<Float>) {
+    for i in 0..<dim { to[i] = Float(total[i] * factor) }
+  }
+}
