@@ -5,6 +5,8 @@
  *
  *   core.h        status codes, last error, version, context, tensor views
  *   attention.h   exact attention over tensors, merge of partial results
+ *   sparse_attention.h  exact attention over lists of key tiles
+ *   sparse_prefill.h    which tiles the queries of a prompt need: DHSA, MInference, FlexPrefill, XAttention, SpargeAttn
  *   kv_cache.h    paged KV cache, sequences, fork, snapshots
  *   retrieval.h   which cached tokens a query needs, and attention over them
  *   ops.h         the numeric pieces by themselves: convert, RoPE, top-k
@@ -22,6 +24,8 @@
 
 #include "tamis/core.h"
 #include "tamis/attention.h"
+#include "tamis/sparse_attention.h"
+#include "tamis/sparse_prefill.h"
 #include "tamis/kv_cache.h"
 #include "tamis/retrieval.h"
 #include "tamis/ops.h"

@@ -47,7 +47,7 @@ extension tamis_attention_options: VersionedStruct {
 }
 
 /// The tensors of one attention call, checked singly and against each other.
-private struct AttentionTensors {
+struct AttentionTensors {
   let q, k, v, out: TensorArgument
   let lse: TensorArgument?
 
@@ -73,7 +73,7 @@ private struct AttentionTensors {
     }
   }
 
-  /// Query heads and queries of one batch element.
+  /// The dimension of heads: 0, or 1 behind that of the batch.
   var heads: Int { q.view.ndim - 3 }
 
   private func checkHeads() throws(TamisError) {
@@ -93,10 +93,18 @@ private struct AttentionTensors {
   }
 }
 
-private func attentionRule(_ options: tamis_attention_options, _ t: AttentionTensors)
+func attentionRule(_ options: tamis_attention_options, _ t: AttentionTensors)
   throws(TamisError) -> (AttentionRule, DenseMask)
 {
-  let (queries, keys) = (t.q.view.shape[t.heads + 1], t.k.view.shape[t.heads + 1])
+  let mask = try placement(options, queries: t.q.view.shape[t.heads + 1], keys: t.k.view.shape[t.heads + 1])
+  let rule = try softmaxRule(
+    scale: options.scale, softcap: options.softcap, window: options.window, headDim: t.q.view.shape[t.heads + 2],
+    bias: options.key0_bias, heads: t.q.view.shape[t.heads])
+  return (rule, mask)
+}
+
+/// Where queries stand among the keys, and by which products they meet.
+func placement(_ options: tamis_attention_options, queries: Int, keys: Int) throws(TamisError) -> DenseMask {
   let causal = try flag(options.causal, "options->causal")
   let atEnd = options.q_offset == Int64.min
   let limit = Int64(1) << 47
@@ -104,16 +112,12 @@ private func attentionRule(_ options: tamis_attention_options, _ t: AttentionTen
     atEnd || options.q_offset.magnitude <= limit.magnitude,
     "options->q_offset is \(options.q_offset); expected TAMIS_AT_END or \(-limit) to \(limit)")
   try require((0...2).contains(options.compute), "options->compute is \(options.compute); expected TAMIS_COMPUTE_AUTO to TAMIS_COMPUTE_BLAS")
-  let rule = try softmaxRule(
-    scale: options.scale, softcap: options.softcap, window: options.window, headDim: t.q.view.shape[t.heads + 2],
-    bias: options.key0_bias, heads: t.q.view.shape[t.heads])
-  let mask = DenseMask(
+  return DenseMask(
     causal: causal, queryOffset: atEnd ? keys - queries : Int(options.q_offset),
     blas: options.compute == TAMIS_COMPUTE_BLAS, f32Products: options.compute == TAMIS_COMPUTE_F32)
-  return (rule, mask)
 }
 
-private func softmaxRule(
+func softmaxRule(
   scale: Float, softcap: Float, window: Int64, headDim: Int, bias: UnsafePointer<Float>?, heads: Int
 ) throws(TamisError) -> AttentionRule {
   var rule = AttentionRule(scale: try resolvedScale(scale, headDim: headDim))

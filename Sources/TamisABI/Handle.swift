@@ -47,6 +47,7 @@ enum HandleKind: UInt64 {
   case boundary_predictor = 0x5952_444e_554f_4254  // "TBOUNDRY"
   case chunk_index = 0x5849_4b4e_5548_4354  // "TCHUNKIX"
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
+  case sparse_mask = 0x4b53_414d_5350_5354  // "TSPSMASK"
 }
 
 @inline(__always)
@@ -77,4 +78,9 @@ func encoder(_ pointer: OpaquePointer?) throws(TamisError) -> TextEncoder {
 @inline(__always)
 func specpc(_ pointer: OpaquePointer?) throws(TamisError) -> SpecPC {
   try Handle<SpecPC>.object(pointer, .specpc, "specpc")
+}
+
+@inline(__always)
+func mask(_ pointer: OpaquePointer?) throws(TamisError) -> TileMask {
+  try Handle<TileMask>.object(pointer, .sparse_mask, "mask")
 }

@@ -44,6 +44,27 @@ extension TensorView {
     TensorRows.load(row(h, t), dtype, stride: stride[2], scale: rowScale(h, t), count: shape[2], to: to, table)
   }
 
+  /// Rows [t, t + count) of head h of a [heads, n, d] view as f32 [count][d].
+  public func loadRows(_ h: Int, _ t: Int, count: Int, to: UnsafeMutablePointer<Float>, _ table: UnsafePointer<tk_table>) {
+    let d = shape[2]
+    if stride[2] != 1 || d % 8 != 0 || d > 256 {
+      for i in 0..<count { loadRow(h, t + i, to: to + i * d, table) }
+      return
+    }
+    var rows = tk_rows(
+      base: UnsafeRawPointer(row(h, t)), rows: nil, stride: stride[1],
+      scale: dtype == .i8 ? scale.map { UnsafePointer($0 + h * scaleStride[0] + t * scaleStride[1]) } : nil,
+      scale_stride: scaleStride[1], ahead: nil, ahead_count: 0)
+    let gather =
+      switch dtype {
+      case .f16: table.pointee.gather_f16
+      case .bf16: table.pointee.gather_bf16
+      case .i8: table.pointee.gather_i8
+      default: table.pointee.gather_f32
+      }
+    gather(&rows, count, Int32(truncatingIfNeeded: d), to)
+  }
+
   /// Writes row (h, t) of a [heads, n, d] view from f32.
   public func storeRow(_ h: Int, _ t: Int, from: UnsafePointer<Float>, _ table: UnsafePointer<tk_table>) {
     TensorRows.store(from, count: shape[2], to: row(h, t), dtype, stride: stride[2], table)

@@ -23,6 +23,13 @@ public struct TileLists: @unchecked Sendable {
     self.index = index
   }
 
+  /// The lists of batch element `batch`, where those of all lie one after another.
+  @inlinable public func element(_ batch: Int) -> TileLists {
+    var lists = self
+    lists.rowStart = rowStart + batch * heads * blocks
+    return lists
+  }
+
   /// The tiles of query block `block` of list head `head`, strictly ascending.
   @inlinable public func row(_ head: Int, _ block: Int) -> UnsafeBufferPointer<Int32> {
     let r = head &* blocks &+ block
@@ -38,6 +45,8 @@ public final class TileMask: @unchecked Sendable {
   public let index: UnsafeMutableBufferPointer<Int32>
   /// Chunk boundaries of a DHSA selection, from 0 to `keys`; empty for other methods.
   public let boundaries: UnsafeMutableBufferPointer<Int64>
+
+  public let boundaryCount: Int
 
   /// - Parameter rows: batch * heads * blocks lists, each strictly ascending.
   public init(
@@ -64,7 +73,24 @@ public final class TileMask: @unchecked Sendable {
     boundaryCount = boundaries.count
   }
 
-  public let boundaryCount: Int
+  /// Copies lists that have been checked: those of `batch` elements, from row start 0 on.
+  public init(copying lists: TileLists, batch: Int, queries: Int, keys: Int) {
+    self.batch = batch
+    heads = lists.heads
+    blocks = lists.blocks
+    self.queries = queries
+    self.keys = keys
+    queryBlock = lists.queryBlock
+    keyBlock = lists.keyBlock
+    let rows = batch * heads * blocks
+    let tiles = Int(lists.rowStart[rows])
+    rowStart = .allocate(capacity: rows + 1)
+    rowStart.baseAddress!.initialize(from: lists.rowStart, count: rows + 1)
+    index = .allocate(capacity: max(1, tiles))
+    index.baseAddress!.initialize(from: lists.index, count: tiles)
+    boundaries = .allocate(capacity: 1)
+    boundaryCount = 0
+  }
 
   deinit {
     rowStart.deallocate()

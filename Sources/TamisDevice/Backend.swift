@@ -18,6 +18,14 @@ public protocol Backend: AnyObject {
     progress: Progress?
   ) throws(TamisError)
 
+  /// The same over the keys of listed tiles only: `tamis_sparse_attention` for one batch element. A query with no legal listed
+  /// key gives 0 and -inf; lists that leave out no legal key give the bits of dense attention. Cost is proportional to the
+  /// tiles listed.
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, tiles: TileLists, out: TensorView,
+    lse: TensorView?, progress: Progress?
+  ) throws(TamisError)
+
   // MARK: KV caches
 
   func makeStore(_ layout: KVLayout) throws(TamisError) -> any KVStore
@@ -71,12 +79,26 @@ public struct DenseMask: Sendable {
   public var blas: Bool
   /// Forbids bf16 products.
   public var f32Products: Bool
+  /// L > 0: a backend may skip the values of a run of keys where every probability in it is below exp(-L) of the running
+  /// maximum (SpargeAttn, arXiv 2502.18137, section 3.5). 0: none.
+  public var pvThreshold: Float
 
-  public init(causal: Bool, queryOffset: Int, blas: Bool = false, f32Products: Bool = false) {
+  public init(
+    causal: Bool, queryOffset: Int, blas: Bool = false, f32Products: Bool = false, pvThreshold: Float = 0
+  ) {
     self.causal = causal
     self.queryOffset = queryOffset
     self.blas = blas
     self.f32Products = f32Products
+    self.pvThreshold = pvThreshold
+  }
+
+  /// Which of `keys` keys query i may see; a window of 0 is none.
+  public func seen(by i: Int, window: Int, of keys: Int) -> Range<Int> {
+    let token = queryOffset + i
+    let high = causal ? min(max(token + 1, 0), keys) : keys
+    let low = window > 0 ? min(max(token - window + 1, 0), keys) : 0
+    return low..<max(low, high)
   }
 }
 
@@ -128,4 +150,19 @@ public struct AttendedTokens {
   public static func all(_ n: Int) -> AttendedTokens { AttendedTokens(sinks: 0, selected: nil, recent: 0..<n) }
 
   public var count: Int { sinks + (selected?.count ?? 0) + recent.count }
+}
+
+extension TileLists {
+  /// Whether every query block has every key that one of its queries may see.
+  func leaveNothingOut(_ mask: DenseMask, window: Int, queries: Int, keys: Int) -> Bool {
+    for block in 0..<blocks {
+      let last = min((block + 1) * queryBlock, queries) - 1
+      let low = mask.seen(by: block * queryBlock, window: window, of: keys).lowerBound
+      let high = mask.seen(by: last, window: window, of: keys).upperBound
+      for head in 0..<heads {
+        if !ListedPlaces(tiles: row(head, block), tileKeys: keyBlock, keys: keys).holdsAll(low, high) { return false }
+      }
+    }
+    return true
+  }
 }

@@ -57,6 +57,13 @@ final class SpyBackend: Backend {
     try base.attend(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress)
   }
 
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, tiles: TileLists, out: TensorView,
+    lse: TensorView?, progress: Progress?
+  ) throws(TamisError) {
+    try base.attend(q: q, k: k, v: v, rule: rule, mask: mask, tiles: tiles, out: out, lse: lse, progress: progress)
+  }
+
   func score(
     query: UnsafePointer<Float>, qHeads: Int, over keys: CachedKeys, candidates: Range<Int>, rule: VoteRule,
     into scores: any TokenScores

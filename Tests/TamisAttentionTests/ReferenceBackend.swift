@@ -20,12 +20,29 @@ final class ReferenceBackend: Backend {
     q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView, lse: TensorView?,
     progress: Progress?
   ) throws(TamisError) {
+    try attend(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress) { _, _, _ in true }
+  }
+
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, tiles: TileLists, out: TensorView,
+    lse: TensorView?, progress: Progress?
+  ) throws(TamisError) {
+    try attend(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress) { head, query, key in
+      let list = head / (q.shape[0] / tiles.heads)
+      return tiles.row(list, query / tiles.queryBlock).contains(Int32(key / tiles.keyBlock))
+    }
+  }
+
+  private func attend(
+    q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView, lse: TensorView?,
+    progress: Progress?, listed: (_ head: Int, _ query: Int, _ key: Int) -> Bool
+  ) throws(TamisError) {
     let group = q.shape[0] / k.shape[0]
     for h in 0..<q.shape[0] {
       for t in 0..<q.shape[1] {
         let position = mask.queryOffset + t
         let legal = (0..<k.shape[1]).filter { j in
-          (!mask.causal || j <= position) && (rule.window == 0 || j > position - rule.window)
+          (!mask.causal || j <= position) && (rule.window == 0 || j > position - rule.window) && listed(h, t, j)
         }
         let keys = legal.map { j in (0..<k.shape[2]).map { get(k, h / group, j, $0) } }
         let values = legal.map { j in (0..<v.shape[2]).map { get(v, h / group, j, $0) } }

@@ -13,38 +13,58 @@ public enum Dense {
     _ context: Context, q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView,
     lse: TensorView?, progress: Progress?
   ) throws(TamisError) {
-    try check(q: q, k: k, v: v, out: out, lse: lse)
+    try forEachElement(
+      of: AttentionCall(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: progress), context
+    ) { (backend, _, x) throws(TamisError) in
+      try backend.attend(
+        q: x.q, k: x.k, v: x.v, rule: x.rule, mask: x.mask, out: x.out, lse: x.lse, progress: x.progress)
+    }
+  }
+
+  /// Checks a call and hands `body` its batch elements one after another, with the context's lock held.
+  static func forEachElement(
+    of call: AttentionCall, _ context: Context,
+    _ body: (_ backend: any Backend, _ batch: Int, _ element: AttentionCall) throws(TamisError) -> Void
+  ) throws(TamisError) {
+    try check(q: call.q, k: call.k, v: call.v, out: call.out, lse: call.lse)
+    let rule = call.rule
     try require(rule.scale.isFinite && rule.scale > 0, "scale is \(rule.scale); expected a finite number above 0")
     try require(
       rule.softcap.isFinite && rule.softcap >= 0, "softcap is \(rule.softcap); expected 0 (none) or a finite number above 0")
     try require(rule.window >= 0, "window is \(rule.window); expected 0 (none) or more")
-    let qLen = q.shape[q.ndim - 2]
-    let kLen = k.shape[k.ndim - 2]
-    var rule = rule
-    var mask = mask
-    // Query i sees keys with low < j - i <= offset. Beyond these ends nothing changes any more, and position arithmetic behind
-    // cannot overflow.
-    let offset = max(-qLen, min(mask.queryOffset, kLen + 1))
-    if rule.window > 0 {
-      let (low, overflow) = mask.queryOffset.subtractingReportingOverflow(rule.window)
-      rule.window = offset - max(-qLen - 1, min(overflow ? .min : low, kLen))
-    }
-    mask.queryOffset = offset
-    let (attentionRule, attentionMask) = (rule, mask)
+    var call = call
+    (call.rule, call.mask) = bounded(
+      call.rule, call.mask, queries: call.q.shape[call.q.ndim - 2], keys: call.k.shape[call.k.ndim - 2])
+    let whole = call
     try context.withLock { () throws(TamisError) in
-      if q.ndim == 3 {
-        try context.backend.attend(
-          q: q, k: k, v: v, rule: attentionRule, mask: attentionMask, out: out, lse: lse, progress: progress)
+      if whole.q.ndim == 3 {
+        try body(context.backend, 0, whole)
         return
       }
-      let batch = q.shape[0]
+      let batch = whole.q.shape[0]
       for b in 0..<batch {
-        let part: Progress? = progress.map { whole in { done in whole((Double(b) + done) / Double(batch)) } }
-        try context.backend.attend(
-          q: q.slice(b), k: k.slice(b), v: v.slice(b), rule: attentionRule, mask: attentionMask, out: out.slice(b),
-          lse: lse?.slice(b), progress: part)
+        var part = whole
+        (part.q, part.k, part.v) = (whole.q.slice(b), whole.k.slice(b), whole.v.slice(b))
+        (part.out, part.lse) = (whole.out.slice(b), whole.lse?.slice(b))
+        part.progress = whole.progress.map { whole in { done in whole((Double(b) + done) / Double(batch)) } }
+        try body(context.backend, b, part)
       }
     }
+  }
+
+  /// Query i sees keys with low < j - i <= offset. Beyond these ends nothing changes any more, and position arithmetic behind
+  /// cannot overflow.
+  static func bounded(
+    _ rule: AttentionRule, _ mask: DenseMask, queries: Int, keys: Int
+  ) -> (AttentionRule, DenseMask) {
+    var (rule, mask) = (rule, mask)
+    let offset = max(-queries, min(mask.queryOffset, keys + 1))
+    if rule.window > 0 {
+      let (low, overflow) = mask.queryOffset.subtractingReportingOverflow(rule.window)
+      rule.window = offset - max(-queries - 1, min(overflow ? .min : low, keys))
+    }
+    mask.queryOffset = offset
+    return (rule, mask)
   }
 
   private static func check(
@@ -91,4 +111,14 @@ public enum Dense {
       try require(lse.shape[i] == q.shape[i], "lse: shape[\(i)] is \(lse.shape[i]); expected \(q.shape[i]) as in q")
     }
   }
+}
+
+/// The arguments of attention over tensors, of a batch or of one element of it.
+struct AttentionCall {
+  var q, k, v: TensorView
+  var rule: AttentionRule
+  var mask: DenseMask
+  var out: TensorView
+  var lse: TensorView?
+  var progress: Progress?
 }

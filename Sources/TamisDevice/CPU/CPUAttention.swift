@@ -28,7 +28,7 @@ extension CPUBackend {
     }
     let queries = Queries(
       q: q, out: out, lse: lse, kvHeads: k.shape[0], token: mask.queryOffset, position: mask.queryOffset, causal: mask.causal,
-      f32Products: mask.f32Products || q.dtype != .bf16 || k.dtype != .bf16)
+      f32Products: mask.f32Products || q.dtype != .bf16 || k.dtype != .bf16, pvThreshold: mask.pvThreshold)
     try attend(queries, AttendedRows(k: k, v: v), rule, progress)
   }
 
@@ -42,6 +42,7 @@ extension CPUBackend {
     var position: Int
     var causal = true
     var f32Products = false
+    var pvThreshold: Float = 0
 
     var count: Int { q.shape[1] }
     var group: Int { q.shape[0] / kvHeads }
@@ -86,7 +87,7 @@ extension CPUBackend {
       let work = TiledAttention(
         rows: rows, rotation: rotation, rule: rule, q: queries.q, out: queries.out, lse: queries.lse, group: group,
         firstPosition: queries.position, low: low, high: high, table: kernels, f32Products: queries.f32Products,
-        threads: threads)
+        pvThreshold: queries.pvThreshold, threads: threads)
       try run(work.taskCount, progress) { work.run($0, $1) }
       return
     }
@@ -118,7 +119,7 @@ extension CPUBackend {
     withUnsafePointer(to: Region(work: work, workers: workers)) { pool.run(tasks, $0, body) }
   }
 
-  private func run(_ total: Int, _ progress: Progress?, _ body: (Int, Scratch) -> Void) throws(TamisError) {
+  func run(_ total: Int, _ progress: Progress?, _ body: (Int, Scratch) -> Void) throws(TamisError) {
     // With somebody to ask, ask now and then; otherwise one region.
     let step = progress == nil ? total : max(64, total / 64)
     var done = 0

@@ -175,7 +175,7 @@ extension OpenCLBackend {
     }
   }
 
-  private func download(
+  func download(
     _ result: OpenCLBuffer, _ resultLSE: OpenCLBuffer, to out: TensorView, _ lse: TensorView?
   ) throws(TamisError) {
     let heads = out.shape[0], c = out.shape[1], d = out.shape[2]

@@ -12,7 +12,7 @@ public final class OpenCLBackend: Backend {
   // Device memory that lives between calls.
   let rows, rowScales: OpenCLScratch
   let queries, outputs, outputLSE, parts, partStats, biases: OpenCLScratch
-  let denseKeys, denseValues, denseKeyScales, denseValueScales: OpenCLScratch
+  let denseKeys, denseValues, denseKeyScales, denseValueScales, tileStarts, tileIndex: OpenCLScratch
   let logits, softmaxStats, softmaxTotals, unpooled: OpenCLScratch
   let selectState, histogram, selectBlocks: OpenCLScratch
   var frames: FrameTable
@@ -48,6 +48,8 @@ public final class OpenCLBackend: Backend {
     denseValues = OpenCLScratch(queue)
     denseKeyScales = OpenCLScratch(queue)
     denseValueScales = OpenCLScratch(queue)
+    tileStarts = OpenCLScratch(queue)
+    tileIndex = OpenCLScratch(queue)
     logits = OpenCLScratch(queue)
     softmaxStats = OpenCLScratch(queue)
     softmaxTotals = OpenCLScratch(queue)

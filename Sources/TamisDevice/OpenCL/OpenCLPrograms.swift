@@ -3,7 +3,7 @@ import TamisCore
 
 /// One .cl file.
 enum OpenCLOperation: String {
-  case append, attendDecode, attendPrefill, attendMerge, attendRagged, embed, linear, score, vote, topK
+  case append, attendDecode, attendPrefill, attendMerge, attendRagged, attendTiles, embed, linear, score, vote, topK
 
   var source: String {
     switch self {
@@ -12,6 +12,7 @@ enum OpenCLOperation: String {
     case .attendPrefill: EmbeddedKernels.attendPrefill
     case .attendMerge: EmbeddedKernels.attendMerge
     case .attendRagged: EmbeddedKernels.attendRagged
+    case .attendTiles: EmbeddedKernels.attendTiles
     case .embed: EmbeddedKernels.embed
     case .linear: EmbeddedKernels.linear
     case .score: EmbeddedKernels.score

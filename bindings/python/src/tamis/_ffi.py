@@ -107,6 +107,40 @@ class tamis_attention_options(Structure):
     ]
 
 
+# ------------------------------------------------------------------------------------------ sparse_attention.h
+
+
+class tamis_tiles(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("heads", c_int32),
+        ("query_block", c_int32),
+        ("key_block", c_int32),
+        ("row_ptr", POINTER(c_int64)),
+        ("index", POINTER(c_int32)),
+        ("n_rows", c_int64),
+    ]
+
+
+class tamis_sparse_mask(Structure):
+    pass
+
+
+class tamis_sparse_stats(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("calls_sparse", c_int64),
+        ("calls_dense", c_int64),
+        ("tiles_listed", c_int64),
+        ("tiles_legal", c_int64),
+        ("pairs_attended", c_int64),
+        ("pairs_legal", c_int64),
+        ("select_ns", c_int64),
+        ("attend_ns", c_int64),
+    ]
+
+
 # -------------------------------------------------------------------------------------------------- kv_cache.h
 
 TAMIS_ROPE_NONE = 0
@@ -661,6 +695,87 @@ class tamis_chunk_index_options(Structure):
     ]
 
 
+# -------------------------------------------------------------------------------------------- sparse_prefill.h
+
+TAMIS_SPARSE_DENSE = 0
+TAMIS_SPARSE_DHSA = 1
+TAMIS_SPARSE_DHSA_TOPK = 2
+TAMIS_SPARSE_DHSA_A = 3
+TAMIS_SPARSE_DHSA_VS = 4
+TAMIS_SPARSE_DHSA_VSB = 5
+TAMIS_SPARSE_BLOCK = 6
+TAMIS_SPARSE_A_SHAPE = 7
+TAMIS_SPARSE_VERTICAL_SLASH = 8
+TAMIS_SPARSE_BLOCK_TOPK = 9
+TAMIS_SPARSE_MINFERENCE = 10
+TAMIS_SPARSE_FLEXPREFILL = 11
+TAMIS_SPARSE_XATTENTION = 12
+TAMIS_SPARSE_SPARGE = 13
+TAMIS_SPARSE_COMPAT_DHSA = 101
+TAMIS_SPARSE_COMPAT_DHSA_TOPK = 102
+TAMIS_SPARSE_COMPAT_DHSA_VSB = 103
+
+TAMIS_BLOCK_SCORE_LSE8 = 0
+TAMIS_BLOCK_SCORE_MEAN = 1
+
+TAMIS_GRANULARITY_TILES = 0
+TAMIS_GRANULARITY_TOKENS = 1
+
+tamis_sparse_method = c_int32
+tamis_block_score = c_int32
+tamis_granularity = c_int32
+
+
+class tamis_head_pattern(Structure):
+    _fields_ = [
+        ("method", tamis_sparse_method),
+        ("first", c_int32),
+        ("second", c_int32),
+    ]
+
+
+class tamis_sparse_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("method", tamis_sparse_method),
+        ("query_block", c_int32),
+        ("key_block", c_int32),
+        ("share_group", c_int32),
+        ("sinks", c_int32),
+        ("dense_below", c_int64),
+        ("density", c_float),
+        ("coverage", c_float),
+        ("budget", c_int64),
+        ("local", c_int64),
+        ("instruction_tokens", c_int64),
+        ("predictor", POINTER(tamis_boundary_predictor)),
+        ("boundaries", POINTER(c_int64)),
+        ("n_boundaries", c_int64),
+        ("boundary_options", POINTER(tamis_boundary_options)),
+        ("granularity", tamis_granularity),
+        ("pooling", tamis_chunk_pooling),
+        ("score", tamis_block_score),
+        ("row_min", c_float),
+        ("row_max", c_float),
+        ("vertical_ratio", c_float),
+        ("sampled_rows", c_int32),
+        ("vertical", c_int32),
+        ("slash", c_int32),
+        ("max_blocks", c_int32),
+        ("patterns", POINTER(tamis_head_pattern)),
+        ("similarity", c_float),
+        ("min_budget", c_int64),
+        ("max_budget", c_int64),
+        ("stride", c_int32),
+        ("top_share", c_float),
+        ("smooth_keys", c_int32),
+        ("pv_threshold", c_float),
+        ("head_coverage", POINTER(c_float)),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
@@ -685,6 +800,8 @@ _f32 = POINTER(c_float)
 _f64 = POINTER(c_double)
 _span = POINTER(tamis_span)
 _specpc = POINTER(tamis_specpc)
+_tiles = POINTER(tamis_tiles)
+_sparse_mask = POINTER(tamis_sparse_mask)
 _sequence = POINTER(tamis_sequence)
 _predictor = POINTER(tamis_boundary_predictor)
 _chunk_index = POINTER(tamis_chunk_index)
@@ -710,6 +827,24 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_attention": (
         Status, (_context, POINTER(tamis_attention_options), _tensor, _tensor, _tensor, _tensor, _tensor)),
     "tamis_attention_merge": (Status, (_context, c_int32, _tensor, _tensor, _tensor, _tensor)),
+    # sparse_attention.h
+    "tamis_sparse_attention": (
+        Status, (_context, POINTER(tamis_attention_options), _tiles, c_float, _tensor, _tensor, _tensor, _tensor, _tensor)),
+    "tamis_sparse_mask_create": (Status, (_tiles, c_int64, c_int64, c_int64, POINTER(_sparse_mask))),
+    "tamis_sparse_mask_destroy": (None, (_sparse_mask,)),
+    "tamis_sparse_mask_tiles": (Status, (_sparse_mask, _tiles)),
+    "tamis_sparse_mask_boundaries": (Status, (_sparse_mask, POINTER(_i64), _i64)),
+    "tamis_sparse_mask_stats": (
+        Status, (_sparse_mask, POINTER(tamis_attention_options), c_int32, POINTER(tamis_sparse_stats))),
+    # sparse_prefill.h
+    "tamis_sparse_options_init": (None, (POINTER(tamis_sparse_options),)),
+    "tamis_sparse_select": (
+        Status,
+        (_context, POINTER(tamis_sparse_options), POINTER(tamis_attention_options), _tensor, _tensor, POINTER(_sparse_mask))),
+    "tamis_sparse_prefill": (
+        Status,
+        (_context, POINTER(tamis_sparse_options), POINTER(tamis_attention_options), _tensor, _tensor, _tensor, _tensor, _tensor,
+         POINTER(_sparse_mask), POINTER(tamis_sparse_stats))),
     # kv_cache.h
     "tamis_kv_options_init": (None, (POINTER(tamis_kv_options),)),
     "tamis_kv_create": (Status, (_context, POINTER(tamis_kv_options), POINTER(_cache))),

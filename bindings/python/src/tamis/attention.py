@@ -70,19 +70,9 @@ def attention(
     """
     tq, tk, tv = read(q, "q"), read(k, "k"), read(v, "v")
     lib = library()
-    options = _ffi.tamis_attention_options()
-    lib.tamis_attention_options_init(ctypes.byref(options))
-    options.causal = 1 if causal else 0
-    if q_offset is not None:
-        options.q_offset = integer(q_offset, "q_offset")
-    if window is not None:
-        options.window = integer(window, "window")
-    options.scale, options.softcap = number(scale, "scale"), number(softcap, "softcap")
+    options, bias = attention_options(
+        tq, causal=causal, q_offset=q_offset, window=window, scale=scale, softcap=softcap, key0_bias=key0_bias)
     options.compute = choice(compute, _COMPUTE, "compute")
-    bias = None
-    if key0_bias is not None:
-        bias = floats(key0_bias, "key0_bias", tq.shape[-3] if tq.ndim >= 3 else 0)
-        options.key0_bias = pointer(bias, ctypes.c_float)
     to, o = output(out, q, tq.shape, tq.dtype)
     tl = Tensor.empty(tq.shape[:-1]) if return_lse else None
     with ProgressCallback(progress, "attention", bar=False) as callback:
@@ -90,6 +80,7 @@ def attention(
         lib.tamis_attention(
             pointer_of(ctx), ctypes.byref(options), ctypes.byref(tq.c()), ctypes.byref(tk.c()), ctypes.byref(tv.c()),
             ctypes.byref(to.c()), None if tl is None else ctypes.byref(tl.c()))
+    del bias  # lives as long as the call
     return o() if tl is None else (o(), result(tl, q))
 
 
@@ -125,6 +116,26 @@ def merge(
     tl, l = output(out_lse, parts[0], part_tensors[0].shape[:-1], "f32", "out_lse")
     library().tamis_attention_merge(pointer_of(ctx), n, c_parts, c_lse, ctypes.byref(to.c()), ctypes.byref(tl.c()))
     return o(), l()
+
+
+def attention_options(
+    q: Tensor | None, *, causal: bool = True, q_offset: int | None = None, window: int | None = None,
+    scale: float | None = None, softcap: float | None = None, key0_bias: ArrayLike | None = None,
+) -> tuple[_ffi.tamis_attention_options, Any]:
+    """The C options, and what must stay alive while they are used. `q` tells how many biases there are."""
+    options = _ffi.tamis_attention_options()
+    library().tamis_attention_options_init(ctypes.byref(options))
+    options.causal = 1 if causal else 0
+    if q_offset is not None:
+        options.q_offset = integer(q_offset, "q_offset")
+    if window is not None:
+        options.window = integer(window, "window")
+    options.scale, options.softcap = number(scale, "scale"), number(softcap, "softcap")
+    bias = None
+    if key0_bias is not None:
+        bias = floats(key0_bias, "key0_bias", q.shape[-3] if q is not None and q.ndim >= 3 else 0)
+        options.key0_bias = pointer(bias, ctypes.c_float)
+    return options, bias
 
 
 def output(out: Any, like: Any, shape: tuple[int, ...], dtype: str, argument: str = "out") -> tuple[Tensor, Any]:
