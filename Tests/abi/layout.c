@@ -35,6 +35,27 @@ AT(tamis_attention_options, compute, 40);
 AT(tamis_attention_options, progress, 48);
 AT(tamis_attention_options, progress_user, 56);
 
+SIZE(tamis_tiles, 40);
+AT(tamis_tiles, struct_size, 0);
+AT(tamis_tiles, heads, 4);
+AT(tamis_tiles, query_block, 8);
+AT(tamis_tiles, key_block, 12);
+AT(tamis_tiles, row_ptr, 16);
+AT(tamis_tiles, index, 24);
+AT(tamis_tiles, n_rows, 32);
+
+SIZE(tamis_sparse_stats, 72);
+AT(tamis_sparse_stats, struct_size, 0);
+AT(tamis_sparse_stats, reserved, 4);
+AT(tamis_sparse_stats, calls_sparse, 8);
+AT(tamis_sparse_stats, calls_dense, 16);
+AT(tamis_sparse_stats, tiles_listed, 24);
+AT(tamis_sparse_stats, tiles_legal, 32);
+AT(tamis_sparse_stats, pairs_attended, 40);
+AT(tamis_sparse_stats, pairs_legal, 48);
+AT(tamis_sparse_stats, select_ns, 56);
+AT(tamis_sparse_stats, attend_ns, 64);
+
 SIZE(tamis_rope, 24);
 AT(tamis_rope, style, 0);
 AT(tamis_rope, rotary_dims, 4);

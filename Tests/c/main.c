@@ -12,7 +12,7 @@ int main(int argc, char **argv) {
       {"core", test_core},           {"tensors", test_tensors},     {"attention", test_attention},
       {"kv_cache", test_kv_cache},   {"snapshots", test_snapshots}, {"retrieval", test_retrieval},
       {"ops", test_ops},             {"weights", test_weights},     {"threads", test_threads},
-      {"opencl", test_opencl},
+      {"opencl", test_opencl},     {"sparse_attention", test_sparse_attention},
       {"encoder", test_encoder},     {"tokenizer", test_tokenizer},
       {"text_scores", test_text_scores}, {"clusters", test_clusters}, {"annotation", test_annotation},
       {"compression", test_compression}, {"dhsa", test_dhsa},

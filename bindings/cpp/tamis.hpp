@@ -482,6 +482,47 @@ class ChunkIndex {
   std::unique_ptr<tamis_chunk_index, Destroy> handle_;
 };
 
+// ------------------------------------------------------------------------------------------------ tile lists
+
+/// A selection of key tiles. The lists it gives point into it.
+class SparseMask {
+ public:
+  /// Takes over a mask that the C API made.
+  explicit SparseMask(tamis_sparse_mask *handle) : handle_(handle) {}
+  /// A copy of lists, for tensors of `batch` elements, q_len queries and k_len keys.
+  SparseMask(const tamis_tiles &tiles, std::int64_t batch, std::int64_t q_len, std::int64_t k_len) {
+    tamis_sparse_mask *handle = nullptr;
+    check(tamis_sparse_mask_create(&tiles, batch, q_len, k_len, &handle));
+    handle_.reset(handle);
+  }
+  tamis_tiles tiles() const {
+    tamis_tiles tiles = TAMIS_TILES_INIT;
+    check(tamis_sparse_mask_tiles(get(), &tiles));
+    return tiles;
+  }
+  /// The chunk boundaries of a DHSA selection; empty for other methods.
+  span<const std::int64_t> boundaries() const {
+    const std::int64_t *first = nullptr;
+    std::int64_t n = 0;
+    check(tamis_sparse_mask_boundaries(get(), &first, &n));
+    return {first, static_cast<std::size_t>(n)};
+  }
+  /// Counts for that many query heads.
+  tamis_sparse_stats stats(std::int32_t q_heads,
+                           const tamis_attention_options &attention = defaults<tamis_attention_options>()) const {
+    tamis_sparse_stats stats = TAMIS_SPARSE_STATS_INIT;
+    check(tamis_sparse_mask_stats(get(), &attention, q_heads, &stats));
+    return stats;
+  }
+  tamis_sparse_mask *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_sparse_mask *m) const noexcept { tamis_sparse_mask_destroy(m); }
+  };
+  std::unique_ptr<tamis_sparse_mask, Destroy> handle_;
+};
+
 // ------------------------------------------------------------------------------------------------ weights
 
 /// A memory-mapped safetensors file. The tensors it gives live as long as it does.
@@ -841,6 +882,20 @@ inline void attention(const Context &context, const Tensor &q, const Tensor &k, 
     options.progress_user = &call;
   }
   call.check(tamis_attention(context.get(), &options, &q, &k, &v, &out, lse));
+}
+
+/// The same over lists of key tiles; `tiles` may be nullptr, which is dense. pv_threshold: 0, or what probabilities are skipped
+/// below (tamis/sparse_attention.h).
+inline void sparse_attention(const Context &context, const tamis_tiles *tiles, const Tensor &q, const Tensor &k,
+                             const Tensor &v, const Tensor &out, const Tensor *lse = nullptr, float pv_threshold = 0,
+                             tamis_attention_options options = defaults<tamis_attention_options>(),
+                             const Progress &progress = {}) {
+  detail::ProgressCall call(progress);
+  if (progress) {
+    options.progress = call.function();
+    options.progress_user = &call;
+  }
+  call.check(tamis_sparse_attention(context.get(), &options, tiles, pv_threshold, &q, &k, &v, &out, lse));
 }
 
 /// Attention over the union of disjoint key sets from the parts' outputs and log-sum-exps.

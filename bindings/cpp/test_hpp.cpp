@@ -262,6 +262,23 @@ void operations() {
   const tamis_tensor parts[] = {ta, tb}, lses[] = {tl, tlb};
   tamis::merge(context, parts, lses, tamis::Tensor(merged.data(), {1, 1, kDim}), tamis::Tensor(&lmerged, {1, 1}));
   EXPECT(difference(merged, std::vector<double>(all.begin(), all.end())) < 1e-5 && std::abs(lmerged - lall) < 1e-5f);
+
+  // tiles 0 and 2 of three: attention over keys 0 .. 3 and 8, 9
+  const std::int64_t row_ptr[] = {0, 2};
+  const std::int32_t index[] = {0, 2};
+  tamis_tiles tiles = TAMIS_TILES_INIT;
+  tiles.key_block = 4;
+  tiles.row_ptr = row_ptr;
+  tiles.index = index;
+  tiles.n_rows = 1;
+  tamis::attention(context, query, half(k, 8, 2), half(v, 8, 2), tb, &tlb);
+  tamis::merge(context, parts, lses, tamis::Tensor(merged.data(), {1, 1, kDim}), tamis::Tensor(&lmerged, {1, 1}));
+  const tamis::Tensor tall(all.data(), {1, 1, kDim});
+  tamis::sparse_attention(context, &tiles, query, half(k, 0, 10), half(v, 0, 10), tall, &tlall);
+  EXPECT(difference(merged, std::vector<double>(all.begin(), all.end())) < 1e-5 && std::abs(lmerged - lall) < 1e-5f);
+  const tamis::SparseMask mask(tiles, 1, 1, 10);
+  EXPECT(mask.tiles().n_rows == 1 && mask.tiles().index[1] == 2 && mask.boundaries().empty());
+  EXPECT(mask.stats(1).pairs_attended == 6 && mask.stats(1).pairs_legal == 10 && mask.stats(1).tiles_legal == 3);
 }
 
 void weights() {

@@ -110,10 +110,11 @@ final class PreparedKeys: @unchecked Sendable {
     var stride = v.stride
     if copiesKeys {
       var k = keyRows(slot, token, n)
-      work.gather(&k, n, Int32(truncatingIfNeeded: d), (keyCopies + slot * headBytes).assumingMemoryBound(to: Float.self) + token * d)
-      let to = (valueCopies + slot * headBytes).assumingMemoryBound(to: Float.self) + token * d
-      work.gather(&v, n, Int32(truncatingIfNeeded: d), to)
-      (values, stride) = (UnsafeRawPointer(to), d)
+      let keys = (keyCopies + slot * headBytes).assumingMemoryBound(to: Float.self) + token * d
+      let copies = (valueCopies + slot * headBytes).assumingMemoryBound(to: Float.self) + token * d
+      work.gather(&k, n, Int32(truncatingIfNeeded: d), keys)
+      work.gather(&v, n, Int32(truncatingIfNeeded: d), copies)
+      (values, stride) = (UnsafeRawPointer(copies), d)
     } else if copiesValues {
       work.table.pointee.prefill.interleave_bf16(
         values.assumingMemoryBound(to: UInt16.self), stride, n, d,
