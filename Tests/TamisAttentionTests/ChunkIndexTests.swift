@@ -104,13 +104,13 @@ import Testing
     let q = Tensor.normal([4, 1, 16], &random)
     let needle = 400..<420
     for t in needle {
-      for h in 0..<2 { for i in 0..<16 { k[h, t, i] = (q[2 * h, 0, i] + q[2 * h + 1, 0, i]) } }
+      for h in 0..<2 { for i in 0..<16 { k[h, t, i] = 4 * (q[2 * h, 0, i] + q[2 * h + 1, 0, i]) } }
     }
     let context = try Context()
     let cache = try KVCache(
       context: context, options: KVCacheOptions(layers: 1, kvHeads: 2, headDim: 16, dtype: .f32, pageTokens: 64, maxTokens: 2048))
-    let sequence = try cache.createSequence()
-    try cache.append(to: sequence, layer: 0, k: k.view, v: v.view)
+    let sequence = try cache.makeSequence()
+    try cache.append(sequence, layer: 0, k: k.view, v: v.view)
     let selector = try Selector(cache: cache, options: SelectorOptions(method: .dense, qHeads: 4, positions: .natural))
     let index = try ChunkIndex(context: context, kvHeads: 2, headDim: 16, openTokens: 32, sinks: 8, local: 16)
     try index.append(k.tokens(0, 960), boundaries: [0] + stride(from: 20, through: 960, by: 20).map { Int64($0) })

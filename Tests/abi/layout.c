@@ -285,3 +285,21 @@ AT(tamis_encoded, starts, 24);
 AT(tamis_encoded, ends, 32);
 AT(tamis_encoded, words, 40);
 AT(tamis_encoded, types, 48);
+
+SIZE(tamis_boundary_options, 32);
+AT(tamis_boundary_options, struct_size, 0);
+AT(tamis_boundary_options, threshold, 4);
+AT(tamis_boundary_options, min_gap, 8);
+AT(tamis_boundary_options, max_per_block, 12);
+AT(tamis_boundary_options, query_block, 16);
+AT(tamis_boundary_options, window, 20);
+AT(tamis_boundary_options, instruction_tokens, 24);
+
+SIZE(tamis_chunk_index_options, 28);
+AT(tamis_chunk_index_options, struct_size, 0);
+AT(tamis_chunk_index_options, kv_heads, 4);
+AT(tamis_chunk_index_options, head_dim, 8);
+AT(tamis_chunk_index_options, open_tokens, 12);
+AT(tamis_chunk_index_options, pooling, 16);
+AT(tamis_chunk_index_options, sinks, 20);
+AT(tamis_chunk_index_options, local, 24);

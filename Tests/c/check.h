@@ -120,6 +120,7 @@ void test_ops(void);
 void test_weights(void);
 void test_text_scores(void);
 void test_clusters(void);
+void test_dhsa(void);
 void test_annotation(void);
 void test_compression(void);
 void test_threads(void);

@@ -156,6 +156,8 @@ inline void init(tamis_encode_options &o) { tamis_encode_options_init(&o); }
 inline void init(tamis_encoder_options &o) { tamis_encoder_options_init(&o); }
 inline void init(tamis_compressor_options &o) { tamis_compressor_options_init(&o); }
 inline void init(tamis_compress_options &o) { tamis_compress_options_init(&o); }
+inline void init(tamis_boundary_options &o) { tamis_boundary_options_init(&o); }
+inline void init(tamis_chunk_index_options &o) { tamis_chunk_index_options_init(&o); }
 inline void init(tamis_retrieval_stats &s) { s = tamis_retrieval_stats TAMIS_RETRIEVAL_STATS_INIT; }
 
 template <class Options>
@@ -401,6 +403,83 @@ class Selector {
     void operator()(tamis_selector *s) const noexcept { tamis_selector_destroy(s); }
   };
   std::unique_ptr<tamis_selector, Destroy> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ DHSA
+
+/// DHSA's network that marks where a chunk of keys ends. It keeps what it needs of the context alive.
+class BoundaryPredictor {
+ public:
+  /// `path`: safetensors, a torch state dict, or a folder that holds boundary_predictor.safetensors. heads 0: as it says, else 8.
+  BoundaryPredictor(const Context &context, const std::string &path, std::int32_t heads = 0,
+                    tamis_precision precision = TAMIS_PRECISION_F32) {
+    tamis_boundary_predictor *handle = nullptr;
+    check(tamis_boundary_predictor_load(context.get(), path.c_str(), heads, precision, &handle));
+    handle_.reset(handle);
+  }
+  /// kv_heads * head_dim of the keys it takes.
+  std::int32_t width() const {
+    std::int32_t width = 0;
+    check(tamis_boundary_predictor_info(get(), &width, nullptr, nullptr));
+    return width;
+  }
+  /// How strongly a chunk ends after each token of k [kv_heads, n, head_dim].
+  std::vector<float> run(const Tensor &k, const Progress &progress = {}) {
+    std::vector<float> logits(static_cast<std::size_t>(k.ndim == 3 ? k.shape[1] : 1));
+    const Tensor out(logits.data(), {static_cast<std::int64_t>(logits.size())});
+    detail::ProgressCall call(progress);
+    call.check(tamis_boundary_predictor_run(get(), &k, &out, call.function(), &call));
+    return logits;
+  }
+  tamis_boundary_predictor *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_boundary_predictor *p) const noexcept { tamis_boundary_predictor_destroy(p); }
+  };
+  std::unique_ptr<tamis_boundary_predictor, Destroy> handle_;
+};
+
+/// Boundaries of chunks from logits: ascending, the first 0, the last their number.
+inline std::vector<std::int64_t> boundaries_from_logits(span<const float> logits, const tamis_boundary_options &options =
+                                                                                      defaults<tamis_boundary_options>()) {
+  std::vector<std::int64_t> boundaries(logits.size() + 1);
+  std::int64_t count = 0;
+  check(tamis_boundaries_from_logits(&options, logits.data(), static_cast<std::int64_t>(logits.size()), boundaries.data(),
+                                     static_cast<std::int64_t>(boundaries.size()), &count));
+  boundaries.resize(static_cast<std::size_t>(count));
+  return boundaries;
+}
+
+/// Chunks of one layer's cached keys that grow with the sequence, for decode with a budget.
+class ChunkIndex {
+ public:
+  explicit ChunkIndex(const Context &context, const tamis_chunk_index_options &options = defaults<tamis_chunk_index_options>()) {
+    tamis_chunk_index *handle = nullptr;
+    check(tamis_chunk_index_create(context.get(), &options, &handle));
+    handle_.reset(handle);
+  }
+  /// Keys k [kv_heads, n, head_dim] that join the open chunk.
+  void append(const Tensor &k) { check(tamis_chunk_index_append(get(), &k, nullptr, 0)); }
+  /// A prompt's keys with their chunks.
+  void append(const Tensor &k, span<const std::int64_t> boundaries) {
+    check(tamis_chunk_index_append(get(), &k, boundaries.data(), static_cast<std::int64_t>(boundaries.size())));
+  }
+  void truncate(std::int64_t n_tokens) { check(tamis_chunk_index_truncate(get(), n_tokens)); }
+  /// Tokens for the query q [q_heads, 1, head_dim], ascending, written to room for `budget` of them; budget -1: all, as many as
+  /// there is room. Returns how many.
+  std::size_t select(const Tensor &q, std::int64_t budget, span<std::int32_t> tokens) {
+    std::int64_t n = 0;
+    check(tamis_chunk_index_select(get(), &q, budget, tokens.data(), static_cast<std::int64_t>(tokens.size()), &n));
+    return static_cast<std::size_t>(n);
+  }
+  tamis_chunk_index *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_chunk_index *i) const noexcept { tamis_chunk_index_destroy(i); }
+  };
+  std::unique_ptr<tamis_chunk_index, Destroy> handle_;
 };
 
 // ------------------------------------------------------------------------------------------------ weights

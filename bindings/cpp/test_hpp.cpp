@@ -423,11 +423,48 @@ void compression() {
   EXPECT(status_of([&] { tamis::Compressor(context, "/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
 }
 
+void chunks() {
+  constexpr std::int64_t n = 100;
+  auto k = noise(kHeads * n * kDim, 71);
+  const auto q = noise(kQueries * kDim, 72);
+  const tamis::Tensor tq(q.data(), {kQueries, 1, kDim});
+  for (int h = 0; h < kHeads; ++h)
+    for (int t = 40; t < 50; ++t)
+      for (int i = 0; i < kDim; ++i) {
+        float sum = 0;
+        for (int g = 0; g < kQueries; ++g) sum += q[static_cast<std::size_t>(g * kDim + i)];
+        k[static_cast<std::size_t>((h * n + t) * kDim + i)] = sum;
+      }
+  const tamis::Context context;
+  auto options = tamis::defaults<tamis_chunk_index_options>();
+  options.kv_heads = kHeads;
+  options.head_dim = kDim;
+  options.sinks = 2;
+  options.local = 4;
+  tamis::ChunkIndex index(context, options);
+  std::vector<float> logits(n);
+  for (std::size_t t = 9; t < n; t += 10) logits[t] = 2;
+  auto where = tamis::defaults<tamis_boundary_options>();
+  where.instruction_tokens = 0;
+  where.query_block = 32;
+  const auto boundaries = tamis::boundaries_from_logits(tamis::span<const float>(logits.data(), logits.size()), where);
+  EXPECT(boundaries.size() == 11 && boundaries[4] == 40 && boundaries.back() == n);
+  index.append(tamis::Tensor(k.data(), {kHeads, n, kDim}), tamis::span<const std::int64_t>(boundaries.data(), boundaries.size()));
+  std::vector<std::int32_t> tokens(n + 1);
+  EXPECT(index.select(tq, 16, tokens) == 16 && tokens[1] == 1 && tokens[2] == 40 && tokens[11] == 49 && tokens[12] == 96);
+  index.append(tamis::Tensor(k.data(), {kHeads, 1, kDim}, {n * kDim, kDim, 1}));
+  EXPECT(index.select(tq, -1, tokens) == n + 1);
+  index.truncate(50);
+  EXPECT(index.select(tq, -1, tokens) == 50);
+  EXPECT(status_of([&] { index.truncate(51); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { tamis::BoundaryPredictor(context, "/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
+}
+
 }  // namespace
 
 int main() {
   for (void (*test)() :
-       {tensors, library, retrieval, ownership, snapshots, operations, weights, tokenizers, encoders, compression}) {
+       {tensors, library, retrieval, ownership, snapshots, operations, weights, tokenizers, encoders, compression, chunks}) {
     try {
       test();
     } catch (const std::exception &e) {

@@ -1,7 +1,14 @@
-import TamisCore
 import Testing
 
-@testable import TamisText
+@testable import TamisCore
+
+/// What a body throws; nil: nothing.
+private func refusal(_ body: () throws -> Void) -> TamisError? {
+  do {
+    try body()
+    return nil
+  } catch { return error as? TamisError }
+}
 
 /// Files of torch.save: what is read, and that nothing else is.
 @Suite struct PickleTests {
@@ -22,7 +29,7 @@ import Testing
   }
 
   func refused(_ bytes: [UInt8], _ word: String, status: Status = .format, _ comment: Comment? = nil) {
-    let error = EncoderModelTests.refusal { _ = try open(bytes) }
+    let error = refusal { _ = try open(bytes) }
     #expect(
       error?.status == status && error?.message.contains(word) == true, "\(error?.message ?? "accepted"); \(comment ?? "")")
   }
@@ -32,7 +39,7 @@ import Testing
     #expect(file.shape(of: "a") == [2, 3] && file.shape(of: "b") == [2] && file.shape(of: "c") == nil)
     #expect(try values(file, "a") == [1, 2, 3, 4, 5, 6])
     #expect(try values(file, "b") == [-1, 0.5])
-    #expect(EncoderModelTests.refusal { _ = try file.tensor("c") }?.status == .notFound)
+    #expect(refusal { _ = try file.tensor("c") }?.status == .notFound)
   }
 
   /// One pickle with a single tensor of storage 0, six floats.
@@ -69,12 +76,12 @@ import Testing
   @Test func storagesThatAreNotThere() throws {
     for count in [7, 1 << 30] {
       let file = try open(one(shape: [2], stride: [1], count: count))
-      #expect(EncoderModelTests.refusal { _ = try file.tensor("t") }?.message.contains("storage") == true)
+      #expect(refusal { _ = try file.tensor("t") }?.message.contains("storage") == true)
     }
     let doubles = try open(one(shape: [2], stride: [1], type: "DoubleStorage"))  // 6 doubles, the file has 24 bytes
-    #expect(EncoderModelTests.refusal { _ = try doubles.tensor("t") }?.status == .format)
+    #expect(refusal { _ = try doubles.tensor("t") }?.status == .format)
     let longs = try open(one(shape: [2], stride: [1], count: 3, type: "LongStorage"))
-    #expect(EncoderModelTests.refusal { _ = try longs.tensor("t") }?.status == .unsupported)
+    #expect(refusal { _ = try longs.tensor("t") }?.status == .unsupported)
   }
 
   @Test func elementTypes() throws {
@@ -134,7 +141,7 @@ import Testing
     p.op("}")
     p.op(")")
     p.bytes += [opcode, 0, 0, 0, 0, 0, 0, 0, 0, UInt8(ascii: ".")]
-    let error = EncoderModelTests.refusal { _ = try open(torchZip([], pickle: p.bytes)) }
+    let error = refusal { _ = try open(torchZip([], pickle: p.bytes)) }
     if known.contains(opcode) {
       #expect(error == nil || error?.status == .format)
     } else {
@@ -278,7 +285,7 @@ import Testing
   @Test func everyTruncationIsRefused() {
     let whole = torchZip(Self.tensors)
     for count in whole.indices {
-      #expect(EncoderModelTests.refusal { _ = try open(Array(whole[..<count])) }?.status == .format, "cut to \(count)")
+      #expect(refusal { _ = try open(Array(whole[..<count])) }?.status == .format, "cut to \(count)")
     }
   }
 
@@ -369,10 +376,10 @@ import Testing
   @Test func refusals() {
     let whole = Self.file(PickleTests.tensors)
     for count in whole.indices {
-      #expect(EncoderModelTests.refusal { _ = try open(Array(whole[..<count])) }?.status == .format, "cut to \(count)")
+      #expect(refusal { _ = try open(Array(whole[..<count])) }?.status == .format, "cut to \(count)")
     }
-    #expect(EncoderModelTests.refusal { _ = try open(Self.file(PickleTests.tensors, little: false)) }?.status == .unsupported)
-    #expect(EncoderModelTests.refusal { _ = try open(Self.file(PickleTests.tensors, version: 1000)) }?.status == .format)
+    #expect(refusal { _ = try open(Self.file(PickleTests.tensors, little: false)) }?.status == .unsupported)
+    #expect(refusal { _ = try open(Self.file(PickleTests.tensors, version: 1000)) }?.status == .format)
   }
 
   @Test func damage() throws {

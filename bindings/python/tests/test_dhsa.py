@@ -1,0 +1,252 @@
+"""DHSA v1 in parts: the boundary predictor, boundaries, chunks at decode, against loops in float64 written from the paper's page
+(arXiv 2510.24606 v1)."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tamis
+from conftest import plain, stored
+
+
+def network(rng, width, hidden, gated=False):
+    """Random weights under the official names."""
+    normal = lambda *shape, scale=1.0, around=0.0: (around + scale * rng.normal(size=shape)).astype(np.float32)
+    spread = width**-0.5
+    tensors = {
+        "enc.mha.in_proj_weight": normal(3 * width, width, scale=1.5 * spread), "enc.mha.in_proj_bias": normal(3 * width, scale=0.3),
+        "enc.mha.out_proj.weight": normal(width, width, scale=spread), "enc.mha.out_proj.bias": normal(width, scale=0.3),
+        "enc.norm.weight": normal(width, scale=0.2, around=1), "enc.norm.bias": normal(width, scale=0.2),
+        "mlp.0.weight": normal(hidden, 4 * width + 1, scale=0.5 * spread), "mlp.0.bias": normal(hidden, scale=0.2),
+        "mlp.2.weight": normal(1, hidden, scale=hidden**-0.5), "mlp.2.bias": normal(1, scale=0.2),
+    }
+    if gated:
+        tensors["pool.gate.weight"] = normal(1, width, scale=2 * spread)
+    return tensors
+
+
+def save(path, tensors, **metadata):
+    header, data = {"__metadata__": {k: str(v) for k, v in metadata.items()}}, b""
+    for name, t in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(t.shape), "data_offsets": [len(data), len(data) + t.nbytes]}
+        data += t.tobytes()
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def window_logit(w, x, heads):
+    """One window x [2w, C] of float64, by itself."""
+    n, width = x.shape
+    d = width // heads
+    w = {name: t.astype(np.float64) for name, t in w.items()}
+    q, k, v = np.split(x @ w["enc.mha.in_proj_weight"].T + w["enc.mha.in_proj_bias"], 3, axis=1)
+    context = np.zeros_like(x)
+    for h in range(heads):
+        at = slice(h * d, (h + 1) * d)
+        context[:, at] = softmax(q[:, at] @ k[:, at].T / np.sqrt(d)) @ v[:, at]
+    y = context @ w["enc.mha.out_proj.weight"].T + w["enc.mha.out_proj.bias"]
+    y = (y - y.mean(1, keepdims=True)) / np.sqrt(y.var(1, keepdims=True) + 1e-5) * w["enc.norm.weight"] + w["enc.norm.bias"]
+    halves = []
+    for half in (y[: n // 2], y[n // 2:]):
+        share = np.full(n // 2, 2 / n)
+        if "pool.gate.weight" in w:
+            share = softmax(half @ w["pool.gate.weight"][0])
+        halves.append(share @ half)
+    left, right = halves
+    cosine = left @ right / (max(np.linalg.norm(left), 1e-6) * max(np.linalg.norm(right), 1e-6))
+    f = np.concatenate([left, right, np.abs(left - right), left * right, [cosine]])
+    return float(np.maximum(f @ w["mlp.0.weight"].T + w["mlp.0.bias"], 0) @ w["mlp.2.weight"][0] + w["mlp.2.bias"][0])
+
+
+def oracle_logits(tensors, k, heads, w=4):
+    x = np.concatenate(list(k), axis=1)  # [n, C], heads side by side
+    padded = np.pad(x, ((w - 1, w), (0, 0)))
+    return np.array([window_logit(tensors, padded[i:i + 2 * w], heads) for i in range(len(x))])
+
+
+@pytest.mark.parametrize("width, heads, hidden, w, gated", [
+    (64, 4, 32, 4, False), (32, 2, 8, 4, True), (40, 5, 12, 2, False), (128, 8, 16, 4, False), (16, 16, 4, 3, False)])
+def test_predictor(tmp_path, rng, ctx, width, heads, hidden, w, gated):
+    tensors = network(rng, width, hidden, gated)
+    path = save(tmp_path / "boundary_predictor.safetensors", tensors, heads=heads, window=w)
+    predictor = tamis.BoundaryPredictor.load(tmp_path, ctx=ctx)
+    assert (predictor.width, predictor.heads, predictor.window) == (width, heads, w)
+    for n in (1, 2, 7, 270):
+        k = rng.normal(size=(2, n, width // 2)).astype(np.float32)
+        assert np.abs(predictor.run(k) - oracle_logits(tensors, k.astype(np.float64), heads, w)).max() < 1e-5
+    assert path.exists()
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "i8"])
+def test_dtypes_and_strides(tmp_path, rng, cpu, dtype):
+    tensors = network(rng, 32, 8)
+    predictor = tamis.BoundaryPredictor.load(save(tmp_path / "p", tensors, heads=4), ctx=cpu)
+    k, values = stored(rng.normal(size=(2, 30, 16)), dtype)
+    expected = oracle_logits(tensors, values, 4)
+    assert np.abs(plain(predictor.run(k)) - expected).max() < 1e-5
+    if dtype in ("f32", "f16"):
+        by_token = np.ascontiguousarray(k.transpose(1, 0, 2)).transpose(1, 0, 2)
+        assert (predictor.run(by_token) == predictor.run(k)).all()
+        assert (predictor.run(np.repeat(k, 2, axis=2)[..., ::2]) == predictor.run(k)).all()
+
+
+def test_threads_change_no_bit(tmp_path, rng):
+    path = save(tmp_path / "p", network(rng, 32, 8), heads=4)
+    k = rng.normal(size=(2, 900, 16)).astype(np.float32)
+    runs = [tamis.BoundaryPredictor.load(path, ctx=tamis.Context(threads=t)).run(k) for t in (1, 2, 4)]
+    assert all((run == runs[0]).all() for run in runs)
+
+
+@pytest.mark.parametrize("precision, limit", [("bf16", 0.03), ("i8", 0.08)])
+def test_narrow_precisions(tmp_path, rng, cpu, precision, limit):
+    tensors = network(rng, 64, 32)
+    path = save(tmp_path / "p", tensors, heads=4)
+    k = rng.normal(size=(2, 120, 32)).astype(np.float32)
+    error = tamis.BoundaryPredictor.load(path, precision=precision, ctx=cpu).run(k) - oracle_logits(tensors, k.astype(np.float64), 4)
+    assert 1e-6 < np.abs(error).max() < limit
+
+
+def test_predictor_refusals(tmp_path, rng, cpu):
+    tensors = network(rng, 32, 8)
+    path = save(tmp_path / "p", tensors)
+    load = lambda *args, **kwargs: tamis.BoundaryPredictor.load(*args, ctx=cpu, **kwargs)
+    assert load(path).heads == 8
+    with pytest.raises(tamis.InvalidArgumentError, match="heads is 3; expected a divisor of the width 32"):
+        load(path, 3)
+    with pytest.raises(tamis.InvalidArgumentError, match="precision"):
+        load(path, precision="f16")
+    with pytest.raises(tamis.FileMissingError):
+        load(tmp_path / "nowhere")
+    with pytest.raises(tamis.FormatError, match="mlp.2.bias"):
+        load(save(tmp_path / "q", {name: t for name, t in tensors.items() if name != "mlp.2.bias"}))
+    with pytest.raises(tamis.FormatError, match=r"mlp.0.weight.* is \[8, 128\]; expected \[8, 129\]"):
+        load(save(tmp_path / "q", tensors | {"mlp.0.weight": tensors["mlp.0.weight"][:, :-1].copy()}))
+    (tmp_path / "cut").write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(tamis.FormatError):
+        load(tmp_path / "cut")
+    (tmp_path / "text").write_bytes(b"not a file of weights at all")
+    with pytest.raises(tamis.FormatError):
+        load(tmp_path / "text")
+    predictor = load(path)
+    for shape in [(2, 10, 8), (1, 10, 16), (10, 32), (3, 10, 16)]:
+        with pytest.raises(tamis.InvalidArgumentError):
+            predictor.run(np.zeros(shape, np.float32))
+    with pytest.raises(tamis.CancelledError):
+        predictor.run(np.zeros((2, 3000, 16), np.float32), progress=lambda done: False)
+
+
+def oracle_boundaries(logits, threshold=1.1, min_gap=8, max_per_block=8, query_block=128, window=4, instruction_tokens=64):
+    n = len(logits)
+    end = n - instruction_tokens if 0 < instruction_tokens < n else None
+    accepted = [] if end is None else [end]
+    candidates = [i for i in range(window - 1, n - window) if logits[i] > threshold and (end is None or i <= end)]
+    for i in sorted(candidates, key=lambda i: (-logits[i], i)):
+        if len(accepted) >= n // query_block * max_per_block:
+            break
+        if all(abs(i - a) > min_gap for a in accepted):
+            accepted.append(i)
+    return sorted({0, n} | {i + 1 for i in accepted})
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"threshold": 0.0}, {"instruction_tokens": 0}, {"min_gap": 0, "query_block": 16}, {"max_per_block": 1}, {"window": 9},
+    {"instruction_tokens": 1, "query_block": 32}, {"instruction_tokens": 5000}])
+def test_boundaries(rng, options):
+    for n in (1, 8, 127, 128, 1000):
+        logits = np.round(rng.normal(size=n) * 4) / 2  # ties
+        logits[rng.random(n) < 0.05] = np.nan
+        found = tamis.boundaries_from_logits(logits, **options)
+        assert found.dtype == np.int64 and found.tolist() == oracle_boundaries(logits, **options)
+
+
+def test_boundaries_refusals():
+    for bad in ([], np.zeros((2, 3))):
+        with pytest.raises(tamis.InvalidArgumentError):
+            tamis.boundaries_from_logits(bad)
+    for options in ({"min_gap": -1}, {"query_block": 0}, {"threshold": float("nan")}, {"instruction_tokens": -1}, {"window": 0}):
+        with pytest.raises(tamis.InvalidArgumentError, match=next(iter(options))):
+            tamis.boundaries_from_logits(np.zeros(10), **options)
+
+
+def oracle_tokens(k, edges, q, budget, sinks, local, pooling="sqrt"):
+    n = k.shape[1]
+    if budget < 0 or budget >= n:
+        return list(range(n))
+    first = min(sinks, budget // 4)
+    last = max(1, min(local, budget - first))
+    taken = set(range(first)) | set(range(n - last, n))
+    mean_k, mean_q = k.mean(0), q[:, 0].mean(0)
+    token = np.empty(n)
+    for a, b in zip(edges, edges[1:]):
+        token[a:b] = mean_k[a:b].sum(0) @ mean_q / (np.sqrt(b - a) if pooling == "sqrt" else b - a)
+    for t in sorted(range(n), key=lambda t: (-token[t], -t)):
+        if len(taken) >= budget:
+            break
+        taken.add(t)
+    return sorted(taken)
+
+
+@pytest.mark.parametrize("pooling", ["sqrt", "mean"])
+def test_chunks_at_decode(rng, cpu, pooling):
+    n = 240
+    k = rng.normal(size=(2, n, 32)).astype(np.float32)
+    index = tamis.ChunkIndex(kv_heads=2, head_dim=32, open_tokens=16, pooling=pooling, sinks=4, local=12, ctx=cpu)
+    index.append(k[:, :150], [0, 40, 41, 100, 150])
+    for t in range(150, n):
+        index.append(k[:, t:t + 1])
+        edges = [0, 40, 41, 100, *range(150, t + 1, 16), t + 1]
+        q = rng.normal(size=(6, 1, 32)).astype(np.float32)
+        for budget in (1, 10, 50, 149, -1, 1000):
+            found = index.select(q, budget)
+            assert found.tolist() == oracle_tokens(k[:, :t + 1].astype(np.float64), edges, q, budget, 4, 12, pooling)
+    index.truncate(160)
+    assert len(index) == 160
+    edges = [0, 40, 41, 100, 150, 160]
+    assert index.select(q, 50).tolist() == oracle_tokens(k[:, :160].astype(np.float64), edges, q, 50, 4, 12, pooling)
+
+
+def test_decode_over_a_cache(rng, cpu):
+    """All of the budget is dense attention, bit for bit; a planted chunk is found, and then the result is near the dense one."""
+    n, needle = 600, range(300, 316)
+    k = (0.3 * rng.normal(size=(2, n, 16))).astype(np.float32)
+    v = rng.normal(size=(2, n, 16)).astype(np.float32)
+    q = rng.normal(size=(4, 1, 16)).astype(np.float32)
+    k[:, needle] = 4 * q[:, 0].reshape(2, 2, 16).sum(1)[:, None]
+    cache = tamis.KVCache(kv_heads=2, head_dim=16, max_tokens=1024, ctx=cpu)
+    text = cache.sequence()
+    text.append(k, v)
+    dense = tamis.Selector(cache, tamis.DenseAttention(), q_heads=4)
+    index = tamis.ChunkIndex(kv_heads=2, head_dim=16, sinks=8, local=16, ctx=cpu)
+    index.append(k, [*range(0, n, 20), n])
+    expected = dense.attend(text, q)
+    everything = tamis.Selector(cache, tamis.StreamingLLM(n_sink=8, n_recent=512, chunk=1, positions="natural"), q_heads=4)
+    assert (everything.attend_tokens(text, q, index.select(q)) == expected).all()
+    tokens = index.select(q, 64)
+    assert len(tokens) == 64 and set(needle) <= set(tokens.tolist())
+    assert np.abs(everything.attend_tokens(text, q, tokens) - expected).max() < 0.05
+
+
+def test_chunk_refusals(cpu):
+    for options in ({"head_dim": 20}, {"open_tokens": 0}, {"pooling": "max"}, {"sinks": -1}, {"kv_heads": 0}):
+        with pytest.raises(tamis.InvalidArgumentError, match=next(iter(options))):
+            tamis.ChunkIndex(**options, ctx=cpu)
+    index = tamis.ChunkIndex(kv_heads=2, head_dim=8, ctx=cpu)
+    k = np.zeros((2, 10, 8), np.float32)
+    for edges in ([0, 9], [1, 10], [0, 5, 5, 10], [0], [0.0, 10.0]):
+        with pytest.raises(tamis.InvalidArgumentError):
+            index.append(k, edges)
+    assert len(index) == 0
+    index.append(k)
+    for q, budget in ((k[:1, :1], 4), (k, 4), (k[:, :1], 0), (k[:, :1], -2)):
+        with pytest.raises(tamis.InvalidArgumentError):
+            index.select(q, budget)
+    with pytest.raises(tamis.InvalidArgumentError):
+        index.truncate(11)
