@@ -35,6 +35,36 @@ AT(tamis_attention_options, compute, 40);
 AT(tamis_attention_options, progress, 48);
 AT(tamis_attention_options, progress_user, 56);
 
+SIZE(tamis_zero_tuning_options, 36);
+AT(tamis_zero_tuning_options, struct_size, 0);
+AT(tamis_zero_tuning_options, layers, 4);
+AT(tamis_zero_tuning_options, heads, 8);
+AT(tamis_zero_tuning_options, unit, 12);
+AT(tamis_zero_tuning_options, probe_gamma, 16);
+AT(tamis_zero_tuning_options, share, 20);
+AT(tamis_zero_tuning_options, gamma_min, 24);
+AT(tamis_zero_tuning_options, gamma_max, 28);
+AT(tamis_zero_tuning_options, gamma_step, 32);
+
+SIZE(tamis_zero_tuning_result, 48);
+AT(tamis_zero_tuning_result, struct_size, 0);
+AT(tamis_zero_tuning_result, evaluations, 4);
+AT(tamis_zero_tuning_result, up, 8);
+AT(tamis_zero_tuning_result, down, 12);
+AT(tamis_zero_tuning_result, neutral, 16);
+AT(tamis_zero_tuning_result, tuned, 20);
+AT(tamis_zero_tuning_result, gamma, 24);
+AT(tamis_zero_tuning_result, reserved, 28);
+AT(tamis_zero_tuning_result, baseline, 32);
+AT(tamis_zero_tuning_result, best, 40);
+
+SIZE(tamis_act_options, 24);
+AT(tamis_act_options, struct_size, 0);
+AT(tamis_act_options, threshold, 4);
+AT(tamis_act_options, beta, 8);
+AT(tamis_act_options, min_rows, 12);
+AT(tamis_act_options, heads, 16);
+
 SIZE(tamis_tiles, 40);
 AT(tamis_tiles, struct_size, 0);
 AT(tamis_tiles, heads, 4);
