@@ -30,7 +30,8 @@ def code() -> str:
 
 
 SCALARS = {
-    "int32_t": c_int32, "uint32_t": c_uint32, "int64_t": c_int64, "uint64_t": c_uint64, "uint8_t": c_uint8, "size_t": c_size_t, "float": c_float, "double": c_double,
+    "int32_t": c_int32, "uint32_t": c_uint32, "int64_t": c_int64, "uint64_t": c_uint64, "uint8_t": c_uint8,
+    "size_t": c_size_t, "float": c_float, "double": c_double,
     "void": None,
 }
 
