@@ -14,7 +14,8 @@ struct SparseMethod {
     let sparge = raw.method == TAMIS_SPARSE_SPARGE
     let threshold = try finite(raw.pv_threshold, "options->pv_threshold", from: -1)
     try require(
-      threshold == -1 || threshold >= 0, "options->pv_threshold is \(threshold); expected -1 (off), 0 (the method's own) or more")
+      threshold == -1 || threshold >= 0,
+      "options->pv_threshold is \(threshold); expected -1 (off), 0 (the method's own) or more")
     pvThreshold = threshold == -1 ? 0 : threshold == 0 ? (sparge ? 50 : 0) : threshold
     do throws(TamisError) {
       selector = try Self.selector(raw, heads: q.shape[q.ndim - 3])
@@ -148,7 +149,7 @@ private struct Fields {
       case TAMIS_SPARSE_BLOCK_TOPK: list.append(.blockTopK(first))
       default:
         throw .invalid(
-          "patterns[\(h)].method is \(patterns[h].method); expected TAMIS_SPARSE_A_SHAPE, TAMIS_SPARSE_VERTICAL_SLASH or TAMIS_SPARSE_BLOCK_TOPK")
+          "patterns[\(h)].method is \(patterns[h].method); expected TAMIS_SPARSE_A_SHAPE, VERTICAL_SLASH or BLOCK_TOPK")
       }
     }
     return list

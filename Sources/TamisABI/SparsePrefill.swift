@@ -20,7 +20,8 @@ extension tamis_sparse_options: VersionedStruct {
 }
 
 @c @implementation public func tamis_sparse_select(
-  _ handle: OpaquePointer!, _ options: UnsafePointer<tamis_sparse_options>!, _ attention: UnsafePointer<tamis_attention_options>!,
+  _ handle: OpaquePointer!, _ options: UnsafePointer<tamis_sparse_options>!,
+  _ attention: UnsafePointer<tamis_attention_options>!,
   _ q: UnsafePointer<tamis_tensor>!, _ k: UnsafePointer<tamis_tensor>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
 ) -> tamis_status {
   status { () throws(TamisError) in
@@ -38,7 +39,8 @@ extension tamis_sparse_options: VersionedStruct {
 }
 
 @c @implementation public func tamis_sparse_prefill(
-  _ handle: OpaquePointer!, _ options: UnsafePointer<tamis_sparse_options>!, _ attention: UnsafePointer<tamis_attention_options>!,
+  _ handle: OpaquePointer!, _ options: UnsafePointer<tamis_sparse_options>!,
+  _ attention: UnsafePointer<tamis_attention_options>!,
   _ q: UnsafePointer<tamis_tensor>!, _ k: UnsafePointer<tamis_tensor>!, _ v: UnsafePointer<tamis_tensor>!,
   _ out: UnsafePointer<tamis_tensor>!, _ lse: UnsafePointer<tamis_tensor>!, _ mask_out: UnsafeMutablePointer<OpaquePointer?>!,
   _ stats: UnsafeMutablePointer<tamis_sparse_stats>!

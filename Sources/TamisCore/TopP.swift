@@ -16,14 +16,15 @@ public enum TopP {
   public static func count(
     _ scores: UnsafePointer<Float>, count: Int, mass: Double, from: Double = 0, _ edge: Edge
   ) -> Int {
-    // Order among equals changes no sum: values alone are sorted.
-    var sorted = ContiguousArray<Float>(unsafeUninitializedCapacity: count) { values, n in
-      for i in 0..<count { values.initializeElement(at: i, to: scores[i] > 0 ? scores[i] : 0) }
+    // Order among equals changes no sum: values alone are sorted, by their bits, which order as they do from 0 on.
+    var sorted = ContiguousArray<UInt32>(unsafeUninitializedCapacity: count) { values, n in
+      for i in 0..<count { values.initializeElement(at: i, to: scores[i] > 0 ? ~scores[i].bitPattern : ~0) }
       n = count
     }
-    sorted.sort(by: >)
+    sorted.sort()
     var sum = from
-    for (i, score) in sorted.enumerated() {
+    for i in 0..<count {
+      let score = Float(bitPattern: ~sorted[i])
       switch edge {
       case .reaching: if !(sum < mass) { return i }
       case .passing: if sum > mass { return i }

@@ -2,8 +2,8 @@ import CShims
 import TamisCore
 import TamisDevice
 
-/// Sums over tiles of the softmax of antidiagonal logits (XAttention, arXiv 2503.16428, section 2). A pair of S queries is a lane
-/// of a panel, a pair of S keys a row: S head_dim consecutive floats of a packed f32 tensor as they lie.
+/// Sums over tiles of the softmax of antidiagonal logits (XAttention, arXiv 2503.16428, section 2). A pair of S queries is a
+/// lane of a panel, a pair of S keys a row: S head_dim consecutive floats of a packed f32 tensor as they lie.
 struct Antidiagonals: @unchecked Sendable {
   private static let lanes = VectorPanels.lanes
   /// Key pairs that are widened together.
@@ -35,8 +35,8 @@ struct Antidiagonals: @unchecked Sendable {
   /// Tasks of one head.
   var tasks: Int { tasksPerHead }
 
-  /// Calls `body(head, block, row, scores)` for the blocks of a task of 0 ..< heads * tasks; `scores` is indexed by tile and may
-  /// be overwritten.
+  /// Calls `body(head, block, row, scores)` for the blocks of a task of 0 ..< heads * tasks; `scores` is indexed by tile and
+  /// may be overwritten.
   func forEachRow(_ task: Int, _ body: (_ head: Int, _ block: Int, BlockRow, UnsafeMutablePointer<Float>) -> Void) {
     let head = task % input.heads
     let first = (tasksPerHead - 1 - task / input.heads) * blocksPerTask
@@ -44,7 +44,9 @@ struct Antidiagonals: @unchecked Sendable {
     let rows = blocks.map { input.row($0, queryBlock: queryBlock, keyBlock: keyBlock) }
     let tiles = rows.map(\.tiles).filter { !$0.isEmpty }
     guard let low = tiles.map(\.lowerBound).min(), let high = tiles.map(\.upperBound).max() else {
-      for (b, row) in zip(blocks, rows) { withUnsafeTemporaryAllocation(of: Float.self, capacity: 1) { body(head, b, row, $0.baseAddress!) } }
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: 1) { none in
+        for (b, row) in zip(blocks, rows) { body(head, b, row, none.baseAddress!) }
+      }
       return
     }
     let keys = low * keyBlock / stride..<min(high * keyBlock / stride, keyPairs)
@@ -64,7 +66,7 @@ struct Antidiagonals: @unchecked Sendable {
   /// Memory of one task.
   private final class PairTable {
     let keys: Range<Int>
-    let queries, scores, wide, rescale: UnsafeMutablePointer<Float>
+    let queries, scores, wide, part, rescale: UnsafeMutablePointer<Float>
     /// Pairs of keys that each lane may see.
     let low, high: UnsafeMutablePointer<Int32>
     /// Past the last pair that a lane of each panel may see.
@@ -79,7 +81,7 @@ struct Antidiagonals: @unchecked Sendable {
       let lanes = panels * Antidiagonals.lanes
       // Room for a tile sum where a tile has no pair below the last one.
       rows = max(keys.count, tiles)
-      let floats = lanes * width + lanes * rows + run * width + 3 * lanes
+      let floats = lanes * width + lanes * rows + run * (width + Antidiagonals.lanes) + 3 * lanes
       memory = .allocate(byteCount: floats * 4, alignment: 64)
       let start = memory.bindMemory(to: Float.self, capacity: floats)
       queries = start
@@ -88,6 +90,7 @@ struct Antidiagonals: @unchecked Sendable {
       low = UnsafeMutableRawPointer(rescale + lanes).assumingMemoryBound(to: Int32.self)
       high = low + lanes
       wide = rescale + 3 * lanes
+      part = wide + run * width
       ends = .init(repeating: 0, count: panels)
     }
 
@@ -137,8 +140,13 @@ struct Antidiagonals: @unchecked Sendable {
         rows = UnsafePointer(t.wide)
       }
       for p in 0..<panels where t.ends[p] > b {
+        // One offset within the pairs at a time: its part of the panel stays in the nearest cache.
         let to = t.panel(p) + (b - t.keys.lowerBound) * Self.lanes
-        Kernels.active.pointee.prefill.scores_f32(rows, width, n, t.queries + p * Self.lanes * width, width, to)
+        for offset in 0..<stride {
+          let queries = t.queries + (p * stride + offset) * Self.lanes * d
+          Kernels.active.pointee.prefill.scores_f32(rows + offset * d, width, n, queries, d, offset == 0 ? to : t.part)
+          if offset > 0 { Kernels.active.pointee.add_scaled(to, t.part, n * Self.lanes, 1) }
+        }
       }
       b += n
     }
@@ -184,7 +192,8 @@ struct Antidiagonals: @unchecked Sendable {
       if from < to {
         for b in from..<to { sum += UnsafeRawPointer(panel + b * Self.lanes).load(as: SIMD32<Float>.self) }
       }
-      UnsafeMutableRawPointer(panel + (tile - tiles.lowerBound) * Self.lanes).storeBytes(of: sum * inverse, as: SIMD32<Float>.self)
+      let home = UnsafeMutableRawPointer(panel + (tile - tiles.lowerBound) * Self.lanes)
+      home.storeBytes(of: sum * inverse, as: SIMD32<Float>.self)
     }
   }
 

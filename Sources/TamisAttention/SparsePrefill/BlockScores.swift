@@ -74,9 +74,10 @@ final class BlockScores: @unchecked Sendable {
       // Long rows first, so that threads finish together.
       let from = (tasks - 1 - task / heads) * run
       let blocks = from..<min(from + run, self.blocks)
-      let memory = UnsafeMutablePointer<Float>.allocate(
-        capacity: run * stride + run * score.queryParts * score.keyParts * VectorPanels.lanes)
-      defer { memory.deallocate() }
+      let floats = run * stride + run * score.queryParts * score.keyParts * VectorPanels.lanes
+      let room = UnsafeMutableRawPointer.allocate(byteCount: floats * 4, alignment: 64)
+      defer { room.deallocate() }
+      let memory = room.bindMemory(to: Float.self, capacity: floats)
       fill(head, blocks, range, memory, memory + run * stride)
       for b in blocks { body(head, b, memory + (b - from) * stride) }
     }

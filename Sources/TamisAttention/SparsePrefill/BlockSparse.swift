@@ -1,9 +1,9 @@
 public import TamisCore
 public import TamisDevice
 
-/// The block-sparse baseline that DHSA v1 compares itself with (arXiv 2510.24606 v1, `_obtain_block_mask` of the official code):
-/// means of queries and keys over block and heads, their product, the tiles of the block itself and the best before them, a
-/// budget of tokens. One list for all heads.
+/// The block-sparse baseline that DHSA v1 compares itself with (arXiv 2510.24606 v1, `_obtain_block_mask` of the official
+/// code): means of queries and keys over block and heads, their product, the tiles of the block itself and the best before
+/// them, a budget of tokens. One list for all heads.
 ///
 /// The official code has blocks as long as tiles; here all tiles of the query block are its most recent block.
 public struct BlockSparse: TileSelector {

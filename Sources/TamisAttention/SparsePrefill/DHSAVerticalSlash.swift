@@ -4,10 +4,10 @@ public import TamisDevice
 /// DHSA v2 vertical-slash at token level (arXiv 2510.24606 v2, `DHSA_vs`): the attention of the last query block names columns
 /// and distances, and tiles are scored by those that touch them.
 ///
-/// Of a budget of T = K keyBlock tokens, the share `ratio` goes to the columns with the most attention, the rest to distances. A
-/// tile of a block scores the sum of its chosen columns and of each chosen distance that reaches it from some position of the
-/// block. As in `StructuredTopK`, tile 0 and the whole diagonal are forced (the official code forces one tile of it) and the best
-/// tiles before it fill K. Blocks whose first position is below T, and the last block, list all they see.
+/// Of a budget of T = K keyBlock tokens, the share `ratio` goes to the columns with the most attention, the rest to distances.
+/// A tile of a block scores the sum of its chosen columns and of each chosen distance that reaches it from some position of the
+/// block. As in `StructuredTopK`, tile 0 and the whole diagonal are forced (the official code forces one tile of it) and the
+/// best tiles before it fill K. Blocks whose first position is below T, and the last block, list all they see.
 ///
 /// Last queries are the last real ones, `sampledRows` of the last block, evenly spaced and ending with the last.
 public struct DHSAVerticalSlash: TileSelector {

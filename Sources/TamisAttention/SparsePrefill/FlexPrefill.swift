@@ -8,14 +8,14 @@ import Glibc
 /// FlexPrefill (arXiv 2502.20766, Algorithms 1 to 4): each head chooses between a pattern of columns and diagonals and one of
 /// single tiles, and how many.
 ///
-/// With P the attention of the last `sampledRows` queries, its sums over key blocks (v) are compared with the attention of their
-/// mean query to the block means of the keys (a). Where the Jensen-Shannon distance of a and v is below `distance`, block means
-/// can be trusted and the head is query-aware; else it is vertical-slash.
-///  - vertical-slash: so many of the best block columns and block diagonals as it takes tokens to hold `coverage` of the columns'
-///    and of the diagonals' mass: n(m) = floor(m / 128) + 1, m = 1 + the number of sorted tokens whose running sum does not exceed
-///    `coverage`; within `budget` (tokens).
-///  - query-aware: the same with the least budget, and the tiles of softmax(q_block . k_block), sorted over the whole head, whose
-///    running sum does not exceed coverage x blocks.
+/// With P the attention of the last `sampledRows` queries, its sums over key blocks (v) are compared with the attention of
+/// their mean query to the block means of the keys (a). Where the Jensen-Shannon distance of a and v is below `distance`, block
+/// means can be trusted and the head is query-aware; else it is vertical-slash.
+///  - vertical-slash: so many of the best block columns and block diagonals as it takes tokens to hold `coverage` of the
+///    columns' and of the diagonals' mass: n(m) = floor(m / 128) + 1, m = 1 + the number of sorted tokens whose running sum
+///    does not exceed `coverage`; within the least and the most budget.
+///  - query-aware: the same with the least budget, and the tiles of softmax(q_block . k_block), sorted over the whole head,
+///    whose running sum does not exceed coverage x blocks.
 /// Column 0 and diagonal 0 are always among the columns and diagonals. 0 log 0 is 0.
 public struct FlexPrefill: TileSelector {
   public let queryBlock, keyBlock: Int
@@ -158,7 +158,8 @@ public struct FlexPrefill: TileSelector {
         if low > high { continue }
         for j in (low / keyBlock..<high / keyBlock + 1).clamped(to: row.tiles) { isListed[j - row.tiles.lowerBound] = true }
       }
-      return ContiguousArray(row.tiles.lazy.filter { isListed[$0 - row.tiles.lowerBound] }.map { Int32(truncatingIfNeeded: $0) })
+      let listed = row.tiles.filter { isListed[$0 - row.tiles.lowerBound] }
+      return ContiguousArray(listed.map { Int32(truncatingIfNeeded: $0) })
     }
   }
 }

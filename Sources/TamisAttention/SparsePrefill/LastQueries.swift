@@ -2,8 +2,8 @@ import CShims
 import TamisCore
 import TamisDevice
 
-/// How the last queries of a prompt attend, summed per key and per distance: what the vertical-slash methods take for the habits
-/// of a head (MInference, arXiv 2407.02490, section 3.2).
+/// How the last queries of a prompt attend, summed per key and per distance: what the vertical-slash methods take for the
+/// habits of a head (MInference, arXiv 2407.02490, section 3.2).
 ///
 ///     column[t]   = sum over rows r of P[r, t]
 ///     slash[dist] = sum over rows r of P[r, r - dist],   P = softmax(cap(scale q k^T)) over legal keys
@@ -50,8 +50,9 @@ final class LastQueries: @unchecked Sendable {
     let low = panels.map(\.legal.lowerBound).min() ?? 0
     let high = panels.map(\.legal.upperBound).max() ?? 0
     if low >= high { return }
-    let wide = UnsafeMutablePointer<Float>.allocate(capacity: Self.run * (d + Self.lanes))
-    defer { wide.deallocate() }
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: Self.run * (d + Self.lanes) * 4, alignment: 64)
+    defer { memory.deallocate() }
+    let wide = memory.bindMemory(to: Float.self, capacity: Self.run * (d + Self.lanes))
     let scores = wide + Self.run * d
     let k = input.k
     for isLast in [false, true] {
@@ -83,24 +84,31 @@ private final class LastPanel {
   private let input: SparseInput
   private let queries: UnsafeMutablePointer<Float>
   private let low, high: UnsafeMutablePointer<Int32>
-  private let m, l, rescale: UnsafeMutablePointer<Float>
-  private let tokens: [Int]
+  private let m, l, rescale, inverse: UnsafeMutablePointer<Float>
+  /// Positions of the rows.
+  private let tokens: UnsafeMutablePointer<Int>
+  private let count, firstToken: Int
   private let areNeighbours: Bool
-  private var inverse = SIMD32<Float>.zero
+  private var isWhole = true
   private let memory: UnsafeMutableRawPointer
 
   init(_ input: SparseInput, head: Int, _ rows: [Int]) {
     self.input = input
     let (lanes, d) = (VectorPanels.lanes, input.headDim)
-    memory = .allocate(byteCount: (lanes * d + 5 * lanes) * 4, alignment: 64)
-    queries = memory.bindMemory(to: Float.self, capacity: lanes * d + 5 * lanes)
+    memory = .allocate(byteCount: (lanes * d + 6 * lanes) * 4, alignment: 64)
+    queries = memory.bindMemory(to: Float.self, capacity: lanes * d + 6 * lanes)
     m = queries + lanes * d
     l = m + lanes
     rescale = l + lanes
-    low = UnsafeMutableRawPointer(rescale + lanes).assumingMemoryBound(to: Int32.self)
+    inverse = rescale + lanes
+    low = UnsafeMutableRawPointer(inverse + lanes).assumingMemoryBound(to: Int32.self)
     high = low + lanes
-    tokens = rows.map { input.mask.queryOffset + $0 }
-    areNeighbours = zip(tokens, tokens.dropFirst()).allSatisfy { $1 == $0 + 1 }
+    count = rows.count
+    tokens = .allocate(capacity: lanes)
+    tokens.initialize(repeating: 0, count: lanes)
+    for (lane, row) in rows.enumerated() { tokens[lane] = input.mask.queryOffset + row }
+    firstToken = tokens[0]
+    areNeighbours = zip(rows, rows.dropFirst()).allSatisfy { $1 == $0 + 1 }
     var ends = (Int.max, 0)
     for lane in 0..<lanes {
       (m[lane], l[lane], low[lane], high[lane]) = (-.infinity, 0, 0, 0)
@@ -121,7 +129,10 @@ private final class LastPanel {
     }
   }
 
-  deinit { memory.deallocate() }
+  deinit {
+    memory.deallocate()
+    tokens.deallocate()
+  }
 
   /// to[key][lane] = 2^(logit - m); m and l go on.
   func scores(_ k: UnsafePointer<Float>, _ stride: Int, _ key: Int, _ n: Int, into to: UnsafeMutablePointer<Float>) {
@@ -135,31 +146,44 @@ private final class LastPanel {
 
   /// After the first pass m and l are those of the whole row.
   func close() {
-    let sums = UnsafeRawPointer(l).load(as: SIMD32<Float>.self)
-    inverse = (1 / sums).replacing(with: 0, where: .!(sums .> 0))
+    for lane in 0..<VectorPanels.lanes {
+      inverse[lane] = l[lane] > 0 && l[lane] < .infinity ? 1 / l[lane] : 0
+      // What is not a number is then in every probability of the lane, or in none.
+      if !(l[lane] < .infinity) { isWhole = false }
+    }
   }
 
+  /// Adds the probabilities `p` of keys [key, key + n); they are scaled in place.
   func add(
-    _ p: UnsafePointer<Float>, _ key: Int, _ n: Int, columns: UnsafeMutablePointer<Float>, slashes: UnsafeMutablePointer<Float>
+    _ p: UnsafeMutablePointer<Float>, _ key: Int, _ n: Int, columns: UnsafeMutablePointer<Float>,
+    slashes: UnsafeMutablePointer<Float>
   ) {
-    for i in max(0, legal.lowerBound - key)..<max(0, legal.lowerBound - key, min(n, legal.upperBound - key)) {
-      let raw = UnsafeRawPointer(p + i * VectorPanels.lanes).load(as: SIMD32<Float>.self) * inverse
-      // What is not a number counts as nothing.
-      let share = raw.replacing(with: 0, where: .!(raw .> 0))
-      columns[key + i] += sum(share)
+    let lanes = VectorPanels.lanes
+    let table = Kernels.active
+    let from = max(0, legal.lowerBound - key)
+    let to = max(from, min(n, legal.upperBound - key))
+    if from == to { return }
+    table.pointee.prefill.scale_panel(p + from * lanes, to - from, inverse)
+    if !isWhole { for i in from * lanes..<to * lanes where !(p[i] > 0) { p[i] = 0 } }
+    for i in from..<to {
+      let row = p + i * lanes
+      columns[key + i] += sum(row)
       if areNeighbours {
-        let at = UnsafeMutableRawPointer(slashes + (tokens[0] - key - i))
-        at.storeBytes(of: at.loadUnaligned(as: SIMD32<Float>.self) + share, as: SIMD32<Float>.self)
+        table.pointee.add_scaled(slashes + (firstToken - key - i), row, lanes, 1)
       } else {
-        for lane in 0..<tokens.count where share[lane] > 0 { slashes[tokens[lane] - key - i] += share[lane] }
+        for lane in 0..<count { slashes[tokens[lane] - key - i] += row[lane] }
       }
     }
   }
 
-  private func sum(_ x: SIMD32<Float>) -> Float {
-    let a = x.lowHalf + x.highHalf
-    let b = a.lowHalf + a.highHalf
-    let c = b.lowHalf + b.highHalf
-    return (c.x + c.y) + (c.z + c.w)
+  /// Of 32 numbers.
+  private func sum(_ row: UnsafePointer<Float>) -> Float {
+    let x = UnsafeRawPointer(row)
+    let a = x.loadUnaligned(as: SIMD8<Float>.self) + x.loadUnaligned(fromByteOffset: 32, as: SIMD8<Float>.self)
+    let b =
+      x.loadUnaligned(fromByteOffset: 64, as: SIMD8<Float>.self) + x.loadUnaligned(fromByteOffset: 96, as: SIMD8<Float>.self)
+    let c = a + b
+    let d = c.lowHalf + c.highHalf
+    return (d.x + d.y) + (d.z + d.w)
   }
 }

@@ -1,8 +1,8 @@
 public import TamisCore
 public import TamisDevice
 
-/// MInference (arXiv 2407.02490): a pattern for each head, found offline, and its lists from the input. Lists are of tokens, for
-/// heads differ.
+/// MInference (arXiv 2407.02490): a pattern for each head, found offline, and its lists from the input. Lists are of tokens,
+/// for heads differ.
 public struct MInference: TileSelector {
   public enum Pattern: Sendable, Equatable {
     case aShape(sinks: Int, local: Int)

@@ -21,7 +21,7 @@ func checkShare(_ share: Float, _ name: String) throws(TamisError) {
 
 func requireCausal(_ input: SparseInput) throws(TamisError) {
   guard input.mask.causal else {
-    throw TamisError(.unsupported, "causal is 0; this method chooses keys before their queries, XAttention and SpargeAttn do not")
+    throw TamisError(.unsupported, "causal is 0; expected 1 (only XAttention and SpargeAttn choose later keys)")
   }
 }
 

@@ -5,9 +5,9 @@ public import TamisDevice
 /// does not is attended anyway.
 ///
 /// A block is self-similar where the mean cosine of all pairs of its rows is more than `similarity`; keys are taken less their
-/// mean over all positions first (`smoothKeys`). The means of self-similar tiles make softmax(cap(scale q . k)), of which a block
-/// lists the best: `topShare` of all tiles, or those whose running sum stays within `coverage`, at least one. Tiles that are not
-/// self-similar are listed for every block, and a block that is not lists all it sees. Works without a causal mask too.
+/// mean over all positions first (`smoothKeys`). The means of self-similar tiles make softmax(cap(scale q . k)), of which a
+/// block lists the best: `topShare` of all tiles, or those whose running sum stays within `coverage`, at least one. Tiles that
+/// are not self-similar are listed for every block, and a block that is not lists all it sees. Works without a causal mask too.
 ///
 /// The kernel's part, leaving out values of negligible weight, is `DenseMask.pvThreshold`.
 public struct SpargeAttn: TileSelector {

@@ -5,7 +5,8 @@ public import TamisDevice
 import Glibc
 #endif
 
-/// Which keys each block of queries of a prompt needs, by a method, and exact attention over those (include/tamis/sparse_prefill.h).
+/// Which keys each block of queries of a prompt needs, by a method, and exact attention over those
+/// (include/tamis/sparse_prefill.h).
 public enum SparsePrefill {
   /// Prompts with fewer keys gain nothing from a selection.
   public static let denseBelow = 4096

@@ -8,13 +8,13 @@ import Glibc
 /// DHSA v2's structured top-k (arXiv 2510.24606 v2): tile 0 and the tiles of the query block itself are forced, the rest of the
 /// budget goes to the best tiles before them. `DHSA_a` forces tile 0 and the last tile only.
 ///
-/// A block may list K = max(1, floor(density nTiles)) tiles; one that can see no more than that lists all it sees. The selection
-/// of a block depends on its own queries and on keys up to its last tile only.
+/// A block may list K = max(1, floor(density nTiles)) tiles; one that can see no more than that lists all it sees. The
+/// selection of a block depends on its own queries and on keys up to its last tile only.
 ///
-/// With `rowBudgets`, blocks of a head trade budget at a constant total. The official code learns the priorities; here they need
-/// no training: the entropy of the softmax of a block's tile scores, divided by the log of their number and standardised over
-/// the head's blocks. A flat row loses more by a cut than a peaked one, so it gets more tiles. This makes blocks depend on later
-/// ones.
+/// With `rowBudgets`, blocks of a head trade budget at a constant total. The official code learns the priorities; here they
+/// need no training: the entropy of the softmax of a block's tile scores, divided by the log of their number and standardised
+/// over the head's blocks. A flat row loses more by a cut than a peaked one, so it gets more tiles. This makes blocks depend on
+/// later ones.
 public struct StructuredTopK: TileSelector {
   public enum Forced: Sendable {
     /// All tiles of the query block.

@@ -27,7 +27,9 @@ public struct WholeRowTopK: TileSelector {
     let scores = try BlockScores(input, queryBlock: queryBlock, keyBlock: keyBlock, .mean, on: backend)
     var lists = [ContiguousArray<Int32>](repeating: [], count: input.heads * blocks)
     lists.withUnsafeMutableBufferPointer { lists in
-      scores.forEachRow({ _ in whole.tiles }, on: backend) { h, b, scores in lists[h * blocks + b] = whole.best(budget, scores) }
+      scores.forEachRow({ _ in whole.tiles }, on: backend) { h, b, scores in
+        lists[h * blocks + b] = whole.best(budget, scores)
+      }
     }
     try goOn(progress, 1)
     return TileSelection(rows: lists)
