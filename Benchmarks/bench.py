@@ -20,6 +20,7 @@ from pathlib import Path
 import compression
 import encoders
 import numpy as np
+import sparse
 import tokenizing
 import torch
 from ceilings import Ceilings, measure_ceilings
@@ -66,9 +67,9 @@ class Times:
         return float(np.median(self.all))
 
 
-def interleave(contestants, *, seconds, least=5, most=200) -> dict[str, Times]:
-    """Runs the contestants in turn, so that a slow moment of the machine hits all of them. Two warm-up rounds."""
-    for _ in range(2):
+def interleave(contestants, *, seconds, least=5, most=200, warm=2) -> dict[str, Times]:
+    """Runs the contestants in turn, so that a slow moment of the machine hits all of them, after `warm` rounds that do not count."""
+    for _ in range(warm):
         for run in contestants.values():
             run()
     times = {name: [] for name in contestants}
@@ -340,7 +341,10 @@ def exact_votes(q, k) -> np.ndarray:
 
 
 AREAS = {"prefill": Bench.prefill, "decode": Bench.decode, "tokenselect": Bench.tokenselect, "growth": Bench.growth,
-         "scoring": Bench.scoring, "encoder": lambda bench: encoders.run(bench, Row, interleave),
+         "scoring": Bench.scoring, "sparse": lambda bench: sparse.mixture(bench, Row, interleave),
+         "sparse-recorded": lambda bench: sparse.haystack(bench, Row, interleave),
+         "boundaries": lambda bench: sparse.boundaries(bench, Row, interleave),
+         "encoder": lambda bench: encoders.run(bench, Row, interleave),
          "compress": lambda bench: compression.run(bench, Row, interleave),
          "tokenizers": lambda bench: tokenizing.run(bench, Row, interleave)}
 

@@ -189,6 +189,69 @@ static void call_attention(input *in) {
                                maybe(in, &out), maybe(in, &lse)));
 }
 
+static int32_t a_score(const float *gamma, int32_t layers, int32_t heads, double *score, void *user) {
+  input *in = (input *)user;
+  *score = chance(in, 2) ? (double)wild_float(in) : (double)gamma[layers * heads - 1];
+  return !chance(in, 8) && in->left > 0;
+}
+
+static void call_zero_tuning(input *in) {
+  tamis_zero_tuning_options o = TAMIS_ZERO_TUNING_OPTIONS_INIT;
+  tamis_zero_tuning_result r = TAMIS_ZERO_TUNING_RESULT_INIT;
+  o.struct_size = struct_size(in, sizeof o);
+  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  r.struct_size = struct_size(in, sizeof r);
+  if (r.struct_size > sizeof r && r.struct_size <= 4096) r.struct_size = sizeof r;
+  o.layers = chance(in, 8) ? wild32(in) % 5 - 4 : 1 + (int32_t)below(in, 6);
+  o.heads = chance(in, 8) ? wild32(in) % 5 - 4 : 1 + (int32_t)below(in, 6);
+  o.unit = chance(in, 8) ? wild32(in) : (tamis_zero_tuning_unit)below(in, 3);
+  if (chance(in, 3)) o.probe_gamma = wild_float(in);
+  if (chance(in, 3)) o.share = wild_float(in);
+  if (chance(in, 3)) o.gamma_min = wild_float(in);
+  if (chance(in, 3)) o.gamma_max = wild_float(in);
+  if (chance(in, 3)) o.gamma_step = wild_float(in);
+  judged(tamis_zero_tuning_search(chance(in, 8) ? NULL : &o, chance(in, 16) ? NULL : a_score, in, (float *)address(in, 1 << 10),
+                                  chance(in, 2) ? NULL : (double *)address(in, 1 << 10), chance(in, 16) ? NULL : &r));
+  const int64_t n = chance(in, 8) ? wild(in) % 9 - 8 : (int64_t)below(in, 40);
+  judged(tamis_zero_tuning_bias((const float *)address(in, 160), n, (float *)address(in, 160)));
+}
+
+static void call_act(input *in) {
+  tamis_attention_options o = TAMIS_ATTENTION_OPTIONS_INIT;
+  tamis_act_options act = TAMIS_ACT_OPTIONS_INIT;
+  tamis_context *c = a_context(in);
+  tamis_act_state *state = NULL;
+  int64_t count = 0;
+  int calls = 0;
+  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), d = 8 * (1 + below(in, 3));
+  judged(tamis_act_state_create(c, chance(in, 8) ? wild32(in) : (int32_t)hq, chance(in, 16) ? NULL : &state));
+  for (int call = 0; call < 3; call++) {
+    const int64_t n = 1 + below(in, 20), m = 1 + below(in, 20);
+    tamis_tensor q = tensor3(in, hq, n, d), k = tensor3(in, hk, m, d), v = tensor3(in, hk, m, d), out = tensor3(in, hq, n, d);
+    tamis_tensor lse = tensor2(in, hq, n);
+    act.struct_size = struct_size(in, sizeof act);
+    if (act.struct_size > sizeof act && act.struct_size <= 4096) act.struct_size = sizeof act;
+    o.causal = chance(in, 8) ? wild32(in) : 1;
+    o.q_offset = chance(in, 4) ? wild(in) : chance(in, 2) ? (int64_t)below(in, 20) : TAMIS_AT_END;
+    o.window = chance(in, 4) ? wild(in) : 0;
+    o.scale = chance(in, 4) ? wild_float(in) : 0;
+    o.softcap = chance(in, 4) ? wild_float(in) : 0;
+    if (chance(in, 4)) o.key0_bias = (const float *)address(in, 4 * MAX_ELEMENTS);
+    act.threshold = chance(in, 3) ? wild_float(in) : 0.05f;
+    act.beta = chance(in, 3) ? wild_float(in) : 0.4f;
+    act.min_rows = chance(in, 4) ? wild32(in) : 1;
+    act.heads = chance(in, 4) ? (const uint8_t *)address(in, MAX_ELEMENTS) : NULL;
+    if (chance(in, 2)) o.progress = go_on, o.progress_user = &calls;
+    judged(tamis_act_attention(chance(in, 8) ? good_context : c, chance(in, 8) ? NULL : &o, chance(in, 8) ? NULL : &act,
+                               chance(in, 4) ? NULL : state, maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out),
+                               chance(in, 2) ? NULL : &lse));
+    judged(tamis_act_sinks(state, chance(in, 4) ? wild32(in) : (int32_t)below(in, 5), (int32_t *)address(in, 128),
+                           chance(in, 8) ? wild(in) % 9 - 8 : (int64_t)below(in, 20), chance(in, 16) ? NULL : &count));
+    if (chance(in, 3)) judged(tamis_act_state_reset(state));
+  }
+  tamis_act_state_destroy(state);
+}
+
 /* Lists are as long as the library may read: a row holds no more tiles than there are keys. */
 static void call_sparse(input *in) {
   static int64_t row_ptr[MAX_ELEMENTS + 1];
@@ -203,13 +266,13 @@ static void call_sparse(input *in) {
   const int64_t d = 8 * (1 + below(in, 3));
   tamis_tensor q = tensor3(in, hq, n, d), k = tensor3(in, hk, m, d), v = tensor3(in, hk, m, d), out = tensor3(in, hq, n, d);
   tamis_tensor lse = tensor2(in, hq, n);
-  o.struct_size = size_of(in, sizeof o);
+  o.struct_size = struct_size(in, sizeof o);
   if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
   o.causal = chance(in, 8) ? wild32(in) : (int32_t)below(in, 2);
   o.q_offset = chance(in, 2) ? wild(in) : TAMIS_AT_END;
   o.window = chance(in, 2) ? wild(in) : 0;
   o.compute = chance(in, 8) ? wild32(in) : (tamis_compute)below(in, 3);
-  tiles.struct_size = size_of(in, sizeof tiles);
+  tiles.struct_size = struct_size(in, sizeof tiles);
   if (tiles.struct_size > sizeof tiles && tiles.struct_size <= 4096) tiles.struct_size = sizeof tiles;
   tiles.heads = chance(in, 8) ? wild32(in) : chance(in, 2) ? 1 : (int32_t)hq;
   tiles.query_block = chance(in, 4) ? wild32(in) : 32;
@@ -232,7 +295,7 @@ static void call_sparse(input *in) {
   const tamis_sparse_mask *named = mask ? mask : chance(in, 2) ? NULL : (const tamis_sparse_mask *)(const void *)good_context;
   judged(tamis_sparse_mask_tiles(named, chance(in, 16) ? NULL : &back));
   judged(tamis_sparse_mask_boundaries(named, chance(in, 16) ? NULL : &boundaries, chance(in, 16) ? NULL : &count));
-  stats.struct_size = size_of(in, sizeof stats);
+  stats.struct_size = struct_size(in, sizeof stats);
   if (stats.struct_size > sizeof stats) stats.struct_size = sizeof stats;
   judged(tamis_sparse_mask_stats(named, chance(in, 8) ? NULL : &o, wild32(in), chance(in, 16) ? NULL : &stats));
   tamis_sparse_mask_destroy(mask);
@@ -287,7 +350,7 @@ static void set_up(void) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static void (*const calls[])(input *) = {call_context, call_cache,  call_selector,  call_sequences, call_sequences,
                                            call_append,  call_append, call_attend,    call_attend,    call_attention,
-                                           call_ops,     call_sparse};
+                                           call_ops,     call_sparse, call_act,       call_act,       call_zero_tuning};
   input in = {data, size};
   float before[16];
   if (!good_context) set_up();

@@ -157,13 +157,14 @@ import Glibc
   @Test(arguments: [false, true]) func sameBitsForAnyThreads(_ standIns: Bool) throws {
     for dtype in Self.dtypes where !standIns || dtype == .bf16 {
       for lists in SparseCase.Lists.allCases {
-        for keyBlock in [1, 32] {
+        for (queryBlock, keyBlock) in [(48, 1), (256, 20), (256, 32)] {
+          // Many threads make tasks of few panels, whose queries stop looking elsewhere in a run of tokens.
           var x = SparseCase(
-            dtype: dtype, qDType: dtype, kvHeads: 3, group: 4, d: 32, c: 200, n: 500, queryBlock: 48, keyBlock: keyBlock,
-            lists: lists, standIns: standIns)
+            dtype: dtype, qDType: dtype, kvHeads: 3, group: 4, d: 32, c: 200, n: 500, queryBlock: queryBlock,
+            keyBlock: keyBlock, lists: lists, standIns: standIns)
           if dtype == .i8 { x.qDType = .f32 }
           let rows = x.randomRows()
-          let runs = try [1, 2, 3, 7].map { threads in
+          let runs = try [1, 2, 3, 60].map { threads in
             x.threads = threads
             return try SparseTensors(x).run(x, rows, on: try x.backend())
           }
@@ -183,9 +184,10 @@ import Glibc
         let x = SparseCase(
           dtype: dtype, qDType: dtype, kvHeads: 2, group: 2, d: 32, c: 70, n: 300, queryBlock: 32, keyBlock: keyBlock,
           density: 0.5, standIns: standIns)
-        let rows = x.randomRows()
-        // A key that lists of head 1 hold, and that only some queries see.
+        // A key that some list of KV head 1 holds, and that only some queries see.
         let bad = 260
+        var rows = x.randomRows()
+        rows[2 * x.blocks] = Array(Set(rows[2 * x.blocks] + [Int32(bad / keyBlock)])).sorted()
         let clean = SparseTensors(x)
         try clean.run(x, rows, on: try x.backend())
         let t = SparseTensors(x) { k, v in
@@ -217,10 +219,10 @@ import Glibc
     if standIns { (x.dtype, x.qDType) = (.bf16, .bf16) }
     let rows = x.randomRows()
     let t = SparseTensors(x)
-    let exact = try t.run(x, rows, on: try x.backend())
-    // Nothing is that small: the same bits.
+    // Nothing is that small.
     x.pvThreshold = 1000
-    #expect(try t.run(x, rows, on: try x.backend()) == exact)
+    try t.run(x, rows, on: try x.backend())
+    #expect(t.differences(x, rows).out < x.bound)
     x.pvThreshold = 12
     try t.run(x, rows, on: try x.backend())
     #expect(t.differences(x, rows).out < x.bound + exp(-12) * 900)

@@ -460,6 +460,71 @@ def test_zero_tuning(family):
     assert difference(theirs, plain, mask) > 1e-2
 
 
+def act_oracle(flags, first_tokens, threshold, beta):
+    """Attention with ACT as the paper has it, in float64, with the columns' statistics of all rows of a text so far."""
+    sums = {}
+
+    def forward(module, query, key, value, attention_mask, scaling=None, **_):
+        batch, heads, q_len, _ = query.shape
+        out = torch.zeros(query.shape, dtype=torch.float64)
+        for b, pad in enumerate(first_tokens):
+            k, v = (x[b, :, pad:].repeat_interleave(heads // key.shape[1], 0).double() for x in (key, value))
+            rows = min(q_len, k.shape[1])
+            q = query[b, :, q_len - rows :].double()
+            n = k.shape[1]
+            seen = torch.ones(rows, n, dtype=torch.bool).tril(n - rows)
+            p = (q @ k.transpose(1, 2) * scaling).masked_fill(~seen, -math.inf).softmax(-1)
+            total, count = torch.zeros(heads, n, dtype=torch.float64), torch.zeros(n)
+            if rows < n:
+                before = sums[module.layer_idx, b]
+                total[:, : n - rows], count[: n - rows] = before[0][:, : n - rows], before[1][: n - rows]
+            total, count = total + p.sum(1), count + seen.sum(0)
+            sums[module.layer_idx, b] = total, count
+            for h in range(heads):
+                if flags[module.layer_idx][h]:
+                    sink = total[h] / count > threshold
+                    sink[0] = False
+                    m = p[h][:, sink].sum(-1, keepdim=True)
+                    p[h] = torch.where(sink, beta * p[h], p[h] * (1 + (1 - beta) * m / (1 - m)))
+            out[b, :, q_len - rows :] = p @ v
+        return out.to(query.dtype).transpose(1, 2).contiguous(), None
+
+    return forward
+
+
+@pytest.mark.skipif(not hasattr(tamis, "act_attention"), reason="no tamis.act_attention yet")
+@pytest.mark.parametrize("cached", ["dynamic", "natural", "compact"])
+def test_act(llama, cached):
+    flags = np.zeros((4, 4), bool)
+    flags[0, 1] = flags[1] = flags[3, 2] = True
+    ids, mask = prompts(2, 60, (0, 23))
+    # Sinks that are surely so or surely not.
+    hf.AttentionInterface.register("act", act_oracle(flags, (0, 23), 0.06, 0.3))
+    mu.AttentionMaskInterface.register("act", mu.sdpa_mask)
+    tt.configure(llama, tt.TamisConfig(act=flags, act_options=dict(threshold=0.06, beta=0.3)))
+
+    def run(m):
+        ours = m.config._attn_implementation == "tamis"
+        cache = tt.TamisCache(m, positions=cached) if ours and cached != "dynamic" else hf.DynamicCache(config=m.config)
+        steps = [m(ids[:, :40], attention_mask=mask[:, :40], cache=cache).logits]
+        steps += [m(ids[:, i : i + 1], attention_mask=mask[:, : i + 1], cache=cache).logits for i in range(40, 60)]
+        if isinstance(cache, tt.TamisCache):
+            cache.crop(-1)
+            with pytest.raises(tamis.UnsupportedError, match="ACT .* needs the statistics"):
+                m(ids[:, :1], attention_mask=mask, cache=cache)
+        return torch.cat(steps, 1)
+
+    with torch.inference_mode():
+        llama.set_attn_implementation("act")
+        theirs = run(llama)
+        llama.set_attn_implementation("sdpa")
+        plain = run(llama)
+        llama.set_attn_implementation("tamis")
+        ours = run(llama)
+    assert difference(theirs, ours, mask) < 1e-4 and difference(plain, ours, mask) > 1e-2
+    assert [c.method for c in list(tt.statistics(llama))[:4]] == ["act", "act", "dense", "act"]
+
+
 def test_dense_layers_and_statistics(llama):
     tt.configure(llama, tt.TamisConfig(decode="tokenselect", top_k=8, n_sink=2, n_recent=8, dense_layers=[0, 2]))
     llama.set_attn_implementation("tamis")
