@@ -52,16 +52,11 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
         if symbols == nil {
           let first = at
           while at &+ 1 < count, base[at] < 0x80, base[at] != 0x20, base[at &+ 1] < 0x80, plain?.contains(base[at]) ?? true {
+            let (from, to) = original(at, at &+ 1)
+            new.append(base[at], from, to)
             at &+= 1
           }
-          if at > first {
-            afterSpace = false
-            if old.isUnchanged {
-              new.append(base + first, at &- first, from: old.origin &+ Int32(truncatingIfNeeded: first))
-            } else {
-              for i in first..<at { new.append(base[i], old.starts[i], old.ends[i]) }
-            }
-          }
+          if at > first { afterSpace = false }
           if at == count { break }
         }
         var endsInSpace = false
@@ -138,18 +133,6 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
       for byte in text { append(byte, start, end) }
     }
 
-    /// A run that came from as many bytes, `from` on.
-    @inline(__always)
-    func append(_ run: UnsafePointer<UInt8>, _ n: Int, from: Int32) {
-      while count &+ n > capacity { grow() }
-      for i in 0..<n {
-        bytes[count &+ i] = run[i]
-        starts[count &+ i] = from &+ Int32(truncatingIfNeeded: i)
-        ends[count &+ i] = from &+ Int32(truncatingIfNeeded: i) &+ 1
-      }
-      count &+= n
-    }
-
     private func grow() {
       capacity = 2 * capacity + 16
       bytes = widened(bytes)
@@ -172,18 +155,10 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
       }
     }
 
-    /// Each array goes once it is copied: a long text would not want both.
     func store(into text: inout AlignedText) {
-      text.bytes = taken(&bytes)
-      text.starts = taken(&starts)
-      text.ends = taken(&ends)
-    }
-
-    private func taken<T: BitwiseCopyable>(_ buffer: inout UnsafeMutablePointer<T>) -> [T] {
-      let array = Array(UnsafeBufferPointer(start: buffer, count: count))
-      buffer.deallocate()
-      buffer = .allocate(capacity: 0)
-      return array
+      text.bytes = Array(UnsafeBufferPointer(start: bytes, count: count))
+      text.starts = Array(UnsafeBufferPointer(start: starts, count: count))
+      text.ends = Array(UnsafeBufferPointer(start: ends, count: count))
     }
   }
 }

@@ -39,7 +39,7 @@ extension TokenModel {
 final class ModelScratch {
   let cache = PretokenCache()
   private var merge = MergeScratch(capacity: 256)
-  let lattice = LatticeScratch()
+  private var lattice = LatticeScratch(capacity: 256)
 
   /// Longest pre-token that there is room for.
   var capacity: Int { max(merge.capacity, lattice.capacity) }
@@ -49,6 +49,13 @@ final class ModelScratch {
     if symbols > merge.capacity { merge = MergeScratch(capacity: max(symbols, 2 * merge.capacity)) }
     merge.clear()
     return merge
+  }
+
+  /// So many positions that no path has reached.
+  func lattice(room positions: Int) -> LatticeScratch {
+    if positions > lattice.capacity { lattice = LatticeScratch(capacity: max(positions, 2 * lattice.capacity)) }
+    lattice.clear(positions)
+    return lattice
   }
 }
 

@@ -1,19 +1,20 @@
 import TamisCore
 
-/// Best paths over a run of positions: one node each, made when a piece first ends there.
+/// Best path over positions, for one pre-token.
 final class LatticeScratch {
   struct Node {
     var score: Double
-    /// Position that the best last piece begins at; -1: no path ends here.
     var start: Int32
     var id: Int32
   }
-  private(set) var capacity = 256
-  private(set) var nodes: UnsafeMutablePointer<Node>
+  let capacity: Int
+  let nodes: UnsafeMutablePointer<Node>
   /// Ends of the path's tokens, last first.
-  private(set) var path: UnsafeMutablePointer<Int32>
+  let path: UnsafeMutablePointer<Int32>
 
-  init() {
+  /// - capacity: positions that there is room for.
+  init(capacity: Int) {
+    self.capacity = capacity
     nodes = .allocate(capacity: capacity)
     path = .allocate(capacity: capacity)
   }
@@ -23,17 +24,7 @@ final class LatticeScratch {
     path.deallocate()
   }
 
-  /// Room for `positions`; the first `count` nodes stay.
-  @inline(never)
-  func grow(to positions: Int, keeping count: Int) {
-    capacity = max(positions, 2 * capacity)
-    let wider = UnsafeMutablePointer<Node>.allocate(capacity: capacity)
-    wider.update(from: nodes, count: count)
-    nodes.deallocate()
-    nodes = wider
-    path.deallocate()
-    path = .allocate(capacity: capacity)
-  }
+  func clear(_ positions: Int) { nodes.update(repeating: Node(score: 0, start: -1, id: -1), count: positions) }
 }
 
 /// Unigram language model (arXiv 1804.10959): the segmentation of the largest sum of piece scores, by Viterbi's algorithm.
@@ -56,9 +47,6 @@ final class Unigram: TokenModel, @unchecked Sendable {
   private let scores: UnsafeMutablePointer<Double>
   private let unknownScore: Double
   private let byteIds: [Int32]
-  /// Bytes of the longest piece or scalar.
-  private let longest: Int
-  private static let cutAfter = 512
 
   /// - Parameters:
   ///   - scores: one per id.
@@ -72,7 +60,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
     copy.initialize(from: scores, count: scores.count)
     self.scores = copy
     byteIds = ByteFallback.ids(in: vocabulary)
-    (trie, longest) = vocabulary.withPieces { piece in
+    trie = vocabulary.withPieces { piece in
       var keys: [(bytes: UnsafeBufferPointer<UInt8>, value: Int32)] = []
       keys.reserveCapacity(vocabulary.count)
       for id in 0..<vocabulary.size where inText?(id) ?? true {
@@ -80,7 +68,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
         guard let bytes = piece(id), !bytes.isEmpty, vocabulary.id(bytes) == Int32(id) else { continue }
         keys.append((bytes, Int32(id)))
       }
-      return (DoubleArray(keys), keys.reduce(4) { max($0, $1.bytes.count) })
+      return DoubleArray(keys)
     }
   }
 
@@ -95,56 +83,28 @@ final class Unigram: TokenModel, @unchecked Sendable {
     }
   }
 
-  /// Where no piece crosses a position every path goes through it: every now and then what comes before such a place is
-  /// emitted, and the lattice begins anew, so that it stays small however long the text is. Scores go on: their rounding is a
-  /// part of the result.
   @inline(never)
   private func segment(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) throws(TamisError) {
-    let lattice = scratch.lattice
+    let n = end - start
+    let lattice = scratch.lattice(room: n + 1)
+    let nodes = lattice.nodes
     let units = UnsafePointer(trie.units)
     let rootBase = trie.rootBase
+    let bytes = text + start
     let single = options.sentencePiece
-    let unknownId = options.unknownId
-    var nodes = lattice.nodes
-    // Positions count from `first`. Nodes below `made` are there; the ends of pieces go up to `reach`.
-    var first = start
-    var bytes = text + first
-    var n = end - start
-    var made = 1
-    var reach = 0
     var at = 0
-    nodes[0] = LatticeScratch.Node(score: 0, start: -1, id: -1)
     while at < n {
-      if at == reach, at >= Self.cutAfter, nodes[at].id != unknownId {
-        emit(text, first, at, into: tokens, lattice)
-        nodes[0].score = nodes[at].score
-        first &+= at
-        bytes = text + first
-        n = end &- first
-        made = 1
-        reach = 0
-        at = 0
-      }
-      if made <= min(at &+ longest, n) {
-        let more = min(at &+ longest &+ Self.cutAfter, n) &+ 1
-        if more > lattice.capacity { lattice.grow(to: more, keeping: made) }
-        nodes = lattice.nodes
-        (nodes + made).update(repeating: LatticeScratch.Node(score: 0, start: -1, id: -1), count: more &- made)
-        made = more
-      }
       let here = nodes[at].score
       let width = UTF8Text.length(lead: bytes[at])
       var hasScalar = false
       var base = rootBase
       var i = at
-      var last = at
       while i < n {
         guard let id = DoubleArray.step(units, &base, bytes[i]) else { break }
         i &+= 1
         guard id >= 0 else { continue }
-        last = i
         if i &- at == width { hasScalar = true }
         let score = single ? Double(Float(scores[Int(id)] + here)) : scores[Int(id)] + here
         if nodes[i].start < 0 || score > nodes[i].score {
@@ -152,20 +112,18 @@ final class Unigram: TokenModel, @unchecked Sendable {
         }
       }
       if !hasScalar {
-        guard let unknownId else {
+        guard let unknown = options.unknownId else {
           throw TamisError(.unsupported, "text: a character has no piece, and the vocabulary no unknown token")
         }
         let score = single ? Double(Float(unknownScore + here)) : unknownScore + here
         let to = at &+ width
         if nodes[to].start < 0 || score > nodes[to].score {
-          nodes[to] = LatticeScratch.Node(score: score, start: Int32(truncatingIfNeeded: at), id: unknownId)
+          nodes[to] = LatticeScratch.Node(score: score, start: Int32(truncatingIfNeeded: at), id: unknown)
         }
-        last = max(last, to)
       }
-      reach = max(reach, last)
       at &+= width
     }
-    emit(text, first, n, into: tokens, lattice)
+    emit(text, start, n, into: tokens, lattice)
   }
 
   /// The path from the end back, then its tokens in order; neighbouring unknowns are one.
