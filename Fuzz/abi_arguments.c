@@ -1,12 +1,10 @@
-/* Every function of the C API with arguments from the fuzz bytes: wild shapes, strides, pointers, enums, sizes.
- *
- * A tensor that the library may accept lies wholly inside the arena: what would reach outside it, but not outside the address
- * space, is a caller's lie that no library can see, and is not tried. After each input a known good call must still succeed. */
-#include "input.h"
+/* Contexts, caches, selectors, attention and tensor operations of the C API with arguments from the fuzz bytes: wild shapes,
+ * strides, pointers, enums, sizes. After each input a known good call must still succeed. (Text: text_arguments.c,
+ * compression_arguments.c.) */
+#include "arena.h"
 
-enum { ARENA = 1 << 18, MAX_ELEMENTS = 1 << 13, SLOTS = 3 };
+enum { SLOTS = 3 };
 
-static _Alignas(64) uint8_t arena[ARENA];
 static tamis_context *good_context;
 static tamis_kv_cache *good_cache;
 static tamis_selector *good_selector;
@@ -19,84 +17,6 @@ static struct {
 } slot[SLOTS];
 
 /* ------------------------------------------------------------------------------------------------ arguments */
-
-/* An address in the arena with room for n bytes; now and then NULL or misaligned. */
-static void *address(input *in, size_t n) {
-  if (chance(in, 24)) return NULL;
-  size_t at = ((size_t)take(in, 3) % (ARENA - n - 16)) & ~(size_t)15;
-  return arena + at + (chance(in, 24) ? below(in, 8) : 0);
-}
-
-/* Whether offsets of these strides, in elements of `size` bytes, stay inside [base, base + ARENA). */
-static int inside(const void *base, const int64_t *shape, const int64_t *stride, int dims, int64_t size) {
-  __int128 low = 0, high = size;
-  for (int i = 0; i < dims; i++) {
-    __int128 span = (__int128)stride[i] * (shape[i] - 1) * size;
-    if (span < 0) low += span;
-    else high += span;
-  }
-  __int128 at = (const uint8_t *)base - arena;
-  return at + low >= 0 && at + high <= ARENA;
-}
-
-static void tame(input *in, tamis_tensor *t) {
-  const int dims = t->ndim < 0 ? 0 : t->ndim > TAMIS_MAX_DIMS ? TAMIS_MAX_DIMS : t->ndim;
-  const int64_t size = (int64_t)tamis_dtype_size(t->dtype);
-  int64_t elements = 1;
-  for (int i = 0; i < dims; i++) {
-    if (t->shape[i] <= 0 || t->shape[i] > INT32_MAX) return; /* refused for its shape */
-    if (t->shape[i] > MAX_ELEMENTS / elements) t->shape[i] = 1 + t->shape[i] % 3;
-    elements *= t->shape[i];
-  }
-  if (t->data && size && !inside(t->data, t->shape, t->stride, dims, size)) {
-    t->data = arena + ((ARENA / 2) & ~(size_t)15);
-    for (int i = 0; i < dims; i++) t->stride[i] %= ARENA / 16 / t->shape[i] / 4;
-  }
-  if (t->scale && !inside(t->scale, t->shape, t->scale_stride, dims - 1, 4)) {
-    t->scale = (float *)(void *)(arena + ARENA / 2);
-    for (int i = 0; i < dims; i++) t->scale_stride[i] %= ARENA / 16 / t->shape[i] / 4;
-  }
-  (void)in;
-}
-
-/* A packed tensor of the shape that fits, with some of it wild. */
-static tamis_tensor tensor(input *in, int ndim, const int64_t *shape) {
-  tamis_tensor t;
-  int64_t step = 1, rows = 1;
-  memset(&t, 0, sizeof t);
-  t.dtype = chance(in, 3) ? (tamis_dtype)below(in, 5) : TAMIS_F32;
-  t.ndim = ndim;
-  t.data = address(in, 1 << 14);
-  if (chance(in, 3)) t.scale = (const float *)address(in, 1 << 12);
-  for (int i = ndim - 1; i >= 0; i--) {
-    t.shape[i] = shape[i];
-    t.stride[i] = step;
-    step *= shape[i];
-    if (i < ndim - 1) {
-      t.scale_stride[i] = rows;
-      rows *= shape[i];
-    }
-  }
-  while (chance(in, 4)) {
-    const uint32_t i = below(in, TAMIS_MAX_DIMS);
-    switch (below(in, 6)) {
-      case 0: t.shape[i] = wild(in); break;
-      case 1: t.stride[i] = wild(in); break;
-      case 2: t.scale_stride[i] = wild(in); break;
-      case 3: t.ndim = wild32(in); break;
-      case 4: t.dtype = wild32(in); break;
-      default: t.shape[i] = 1 + below(in, 9); break;
-    }
-  }
-  tame(in, &t);
-  return t;
-}
-
-static tamis_tensor tensor3(input *in, int64_t a, int64_t b, int64_t c) { return tensor(in, 3, (int64_t[]){a, b, c}); }
-static tamis_tensor tensor2(input *in, int64_t a, int64_t b) { return tensor(in, 2, (int64_t[]){a, b}); }
-static const tamis_tensor *maybe(input *in, const tamis_tensor *t) { return chance(in, 16) ? NULL : t; }
-static uint32_t size_of(input *in, size_t size) { return chance(in, 8) ? (uint32_t)wild32(in) : (uint32_t)size; }
-static int32_t go_on(double done, void *user) { return done >= 0 && ++*(int *)user < 3; }
 
 static tamis_context *a_context(input *in) {
   tamis_context *c = chance(in, 16) ? NULL : slot[below(in, SLOTS)].context;
@@ -123,8 +43,7 @@ static void call_context(input *in) {
   const uint32_t i = below(in, SLOTS);
   char name[32];
   size_t needed;
-  o.struct_size = size_of(in, sizeof o);
-  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o; /* bytes we do not own */
+  o.struct_size = struct_size(in, sizeof o);
   o.n_threads = chance(in, 4) ? wild32(in) : 1 + (int32_t)below(in, 3);
   if (o.n_threads > 3 && o.n_threads <= 1024) o.n_threads = 2;
   o.device = chance(in, 8) ? 2 + wild32(in) % 100 : TAMIS_DEVICE_CPU;
@@ -149,8 +68,7 @@ static tamis_rope a_rope(input *in) {
 static void call_cache(input *in) {
   tamis_kv_options o = TAMIS_KV_OPTIONS_INIT;
   const uint32_t i = below(in, SLOTS);
-  o.struct_size = size_of(in, sizeof o);
-  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  o.struct_size = struct_size(in, sizeof o);
   o.layers = chance(in, 8) ? wild32(in) : 1 + (int32_t)below(in, 2);
   o.kv_heads = chance(in, 8) ? wild32(in) : 1 + (int32_t)below(in, 2);
   o.head_dim = chance(in, 8) ? wild32(in) : 8;
@@ -169,8 +87,7 @@ static void call_cache(input *in) {
 static void call_selector(input *in) {
   tamis_selector_options o = TAMIS_SELECTOR_OPTIONS_INIT;
   const uint32_t i = below(in, SLOTS);
-  o.struct_size = size_of(in, sizeof o);
-  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  o.struct_size = struct_size(in, sizeof o);
   o.method = chance(in, 8) ? wild32(in) : (tamis_method)below(in, 3);
   o.q_heads = chance(in, 8) ? wild32(in) : 2 * (int32_t)below(in, 3);
   o.n_sink = chance(in, 8) ? wild32(in) : (int32_t)below(in, 9);
@@ -197,8 +114,7 @@ static void call_sequences(input *in) {
   tamis_kv_memory memory;
   int64_t n;
   memset(&memory, 0, sizeof memory);
-  memory.struct_size = size_of(in, sizeof memory);
-  if (memory.struct_size > sizeof memory) memory.struct_size = sizeof memory;
+  memory.struct_size = struct_size(in, sizeof memory);
   switch (below(in, 6)) {
     case 0: judged(tamis_kv_sequence_create(cache, chance(in, 16) ? NULL : &out)); break;
     case 1: judged(tamis_kv_sequence_fork(cache, s, chance(in, 2) ? -1 : wild(in), chance(in, 16) ? NULL : &out)); break;
@@ -227,15 +143,14 @@ static void call_attend(input *in) {
   int32_t layer = chance(in, 8) ? wild32(in) : (int32_t)below(in, 2);
   tamis_retrieval_stats stats = TAMIS_RETRIEVAL_STATS_INIT;
   int64_t found = 0;
-  stats.struct_size = size_of(in, sizeof stats);
-  if (stats.struct_size > sizeof stats) stats.struct_size = sizeof stats;
+  stats.struct_size = struct_size(in, sizeof stats);
   switch (below(in, 4)) {
     case 0: {
       int32_t list[64];
       const uint32_t count = below(in, 64);
       for (uint32_t i = 0; i < count; i++) list[i] = chance(in, 16) ? wild32(in) : (int32_t)i;
-      judged(tamis_attend_tokens(selector, s, layer, maybe(in, &q), chance(in, 16) ? NULL : list, chance(in, 16) ? -5 : (int64_t)count,
-                                 maybe(in, &out), chance(in, 2) ? NULL : &lse, &stats));
+      judged(tamis_attend_tokens(selector, s, layer, maybe(in, &q), chance(in, 16) ? NULL : list,
+                                 chance(in, 16) ? -5 : (int64_t)count, maybe(in, &out), chance(in, 2) ? NULL : &lse, &stats));
       break;
     }
     case 1: {
@@ -253,12 +168,12 @@ static void call_attend(input *in) {
 
 static void call_attention(input *in) {
   tamis_attention_options o = TAMIS_ATTENTION_OPTIONS_INIT;
-  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), n = 1 + below(in, 20), m = 1 + below(in, 20), d = 8 * (1 + below(in, 3));
+  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), n = 1 + below(in, 20), m = 1 + below(in, 20),
+                d = 8 * (1 + below(in, 3));
   tamis_tensor q = tensor3(in, hq, n, d), k = tensor3(in, hk, m, d), v = tensor3(in, hk, m, d), out = tensor3(in, hq, n, d);
   tamis_tensor lse = tensor2(in, hq, n), parts[2], lses[2];
   int calls = 0;
-  o.struct_size = size_of(in, sizeof o);
-  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  o.struct_size = struct_size(in, sizeof o);
   o.causal = chance(in, 8) ? wild32(in) : (int32_t)below(in, 2);
   o.q_offset = chance(in, 2) ? wild(in) : TAMIS_AT_END;
   o.window = chance(in, 2) ? wild(in) : 0;
@@ -274,6 +189,118 @@ static void call_attention(input *in) {
                                maybe(in, &out), maybe(in, &lse)));
 }
 
+static int32_t a_score(const float *gamma, int32_t layers, int32_t heads, double *score, void *user) {
+  input *in = (input *)user;
+  *score = chance(in, 2) ? (double)wild_float(in) : (double)gamma[layers * heads - 1];
+  return !chance(in, 8) && in->left > 0;
+}
+
+static void call_zero_tuning(input *in) {
+  tamis_zero_tuning_options o = TAMIS_ZERO_TUNING_OPTIONS_INIT;
+  tamis_zero_tuning_result r = TAMIS_ZERO_TUNING_RESULT_INIT;
+  o.struct_size = struct_size(in, sizeof o);
+  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  r.struct_size = struct_size(in, sizeof r);
+  if (r.struct_size > sizeof r && r.struct_size <= 4096) r.struct_size = sizeof r;
+  o.layers = chance(in, 8) ? wild32(in) % 5 - 4 : 1 + (int32_t)below(in, 6);
+  o.heads = chance(in, 8) ? wild32(in) % 5 - 4 : 1 + (int32_t)below(in, 6);
+  o.unit = chance(in, 8) ? wild32(in) : (tamis_zero_tuning_unit)below(in, 3);
+  if (chance(in, 3)) o.probe_gamma = wild_float(in);
+  if (chance(in, 3)) o.share = wild_float(in);
+  if (chance(in, 3)) o.gamma_min = wild_float(in);
+  if (chance(in, 3)) o.gamma_max = wild_float(in);
+  if (chance(in, 3)) o.gamma_step = wild_float(in);
+  judged(tamis_zero_tuning_search(chance(in, 8) ? NULL : &o, chance(in, 16) ? NULL : a_score, in, (float *)address(in, 1 << 10),
+                                  chance(in, 2) ? NULL : (double *)address(in, 1 << 10), chance(in, 16) ? NULL : &r));
+  const int64_t n = chance(in, 8) ? wild(in) % 9 - 8 : (int64_t)below(in, 40);
+  judged(tamis_zero_tuning_bias((const float *)address(in, 160), n, (float *)address(in, 160)));
+}
+
+static void call_act(input *in) {
+  tamis_attention_options o = TAMIS_ATTENTION_OPTIONS_INIT;
+  tamis_act_options act = TAMIS_ACT_OPTIONS_INIT;
+  tamis_context *c = a_context(in);
+  tamis_act_state *state = NULL;
+  int64_t count = 0;
+  int calls = 0;
+  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), d = 8 * (1 + below(in, 3));
+  judged(tamis_act_state_create(c, chance(in, 8) ? wild32(in) : (int32_t)hq, chance(in, 16) ? NULL : &state));
+  for (int call = 0; call < 3; call++) {
+    const int64_t n = 1 + below(in, 20), m = 1 + below(in, 20);
+    tamis_tensor q = tensor3(in, hq, n, d), k = tensor3(in, hk, m, d), v = tensor3(in, hk, m, d), out = tensor3(in, hq, n, d);
+    tamis_tensor lse = tensor2(in, hq, n);
+    act.struct_size = struct_size(in, sizeof act);
+    if (act.struct_size > sizeof act && act.struct_size <= 4096) act.struct_size = sizeof act;
+    o.causal = chance(in, 8) ? wild32(in) : 1;
+    o.q_offset = chance(in, 4) ? wild(in) : chance(in, 2) ? (int64_t)below(in, 20) : TAMIS_AT_END;
+    o.window = chance(in, 4) ? wild(in) : 0;
+    o.scale = chance(in, 4) ? wild_float(in) : 0;
+    o.softcap = chance(in, 4) ? wild_float(in) : 0;
+    if (chance(in, 4)) o.key0_bias = (const float *)address(in, 4 * MAX_ELEMENTS);
+    act.threshold = chance(in, 3) ? wild_float(in) : 0.05f;
+    act.beta = chance(in, 3) ? wild_float(in) : 0.4f;
+    act.min_rows = chance(in, 4) ? wild32(in) : 1;
+    act.heads = chance(in, 4) ? (const uint8_t *)address(in, MAX_ELEMENTS) : NULL;
+    if (chance(in, 2)) o.progress = go_on, o.progress_user = &calls;
+    judged(tamis_act_attention(chance(in, 8) ? good_context : c, chance(in, 8) ? NULL : &o, chance(in, 8) ? NULL : &act,
+                               chance(in, 4) ? NULL : state, maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out),
+                               chance(in, 2) ? NULL : &lse));
+    judged(tamis_act_sinks(state, chance(in, 4) ? wild32(in) : (int32_t)below(in, 5), (int32_t *)address(in, 128),
+                           chance(in, 8) ? wild(in) % 9 - 8 : (int64_t)below(in, 20), chance(in, 16) ? NULL : &count));
+    if (chance(in, 3)) judged(tamis_act_state_reset(state));
+  }
+  tamis_act_state_destroy(state);
+}
+
+/* Lists are as long as the library may read: a row holds no more tiles than there are keys. */
+static void call_sparse(input *in) {
+  static int64_t row_ptr[MAX_ELEMENTS + 1];
+  static int32_t index[MAX_ELEMENTS];
+  tamis_attention_options o = TAMIS_ATTENTION_OPTIONS_INIT;
+  tamis_tiles tiles = TAMIS_TILES_INIT, back = TAMIS_TILES_INIT;
+  tamis_sparse_stats stats = TAMIS_SPARSE_STATS_INIT;
+  tamis_sparse_mask *mask = NULL;
+  const int64_t *boundaries;
+  int64_t count;
+  const int64_t hq = 1 + below(in, 4), hk = 1 + below(in, 2), n = 1 + below(in, 20), m = 1 + below(in, 20);
+  const int64_t d = 8 * (1 + below(in, 3));
+  tamis_tensor q = tensor3(in, hq, n, d), k = tensor3(in, hk, m, d), v = tensor3(in, hk, m, d), out = tensor3(in, hq, n, d);
+  tamis_tensor lse = tensor2(in, hq, n);
+  o.struct_size = struct_size(in, sizeof o);
+  if (o.struct_size > sizeof o && o.struct_size <= 4096) o.struct_size = sizeof o;
+  o.causal = chance(in, 8) ? wild32(in) : (int32_t)below(in, 2);
+  o.q_offset = chance(in, 2) ? wild(in) : TAMIS_AT_END;
+  o.window = chance(in, 2) ? wild(in) : 0;
+  o.compute = chance(in, 8) ? wild32(in) : (tamis_compute)below(in, 3);
+  tiles.struct_size = struct_size(in, sizeof tiles);
+  if (tiles.struct_size > sizeof tiles && tiles.struct_size <= 4096) tiles.struct_size = sizeof tiles;
+  tiles.heads = chance(in, 8) ? wild32(in) : chance(in, 2) ? 1 : (int32_t)hq;
+  tiles.query_block = chance(in, 4) ? wild32(in) : 32;
+  tiles.key_block = chance(in, 4) ? wild32(in) : 4;
+  tiles.n_rows = chance(in, 8) ? wild(in) : tiles.heads;
+  if (tiles.n_rows > MAX_ELEMENTS) tiles.n_rows = -tiles.n_rows; /* more rows than we own */
+  memset(row_ptr, 0, sizeof row_ptr);
+  memset(index, 0, sizeof index);
+  for (int64_t i = 1; i <= hq; i++) row_ptr[i] = row_ptr[i - 1] + below(in, 2);
+  while (chance(in, 4)) row_ptr[below(in, 9)] = wild(in);
+  while (chance(in, 4)) index[below(in, 9)] = wild32(in);
+  tiles.row_ptr = chance(in, 16) ? NULL : row_ptr;
+  tiles.index = chance(in, 16) ? NULL : index;
+  judged(tamis_sparse_attention(a_context(in), chance(in, 8) ? NULL : &o, chance(in, 8) ? NULL : &tiles,
+                                chance(in, 2) ? wild_float(in) : 0, maybe(in, &q), maybe(in, &k), maybe(in, &v), maybe(in, &out),
+                                chance(in, 2) ? NULL : &lse));
+  judged(tamis_sparse_mask_create(chance(in, 16) ? NULL : &tiles, chance(in, 8) ? wild(in) : 1,
+                                  chance(in, 8) ? -wild(in) % 1024 : n, chance(in, 8) ? wild(in) : m,
+                                  chance(in, 16) ? NULL : &mask));
+  const tamis_sparse_mask *named = mask ? mask : chance(in, 2) ? NULL : (const tamis_sparse_mask *)(const void *)good_context;
+  judged(tamis_sparse_mask_tiles(named, chance(in, 16) ? NULL : &back));
+  judged(tamis_sparse_mask_boundaries(named, chance(in, 16) ? NULL : &boundaries, chance(in, 16) ? NULL : &count));
+  stats.struct_size = struct_size(in, sizeof stats);
+  if (stats.struct_size > sizeof stats) stats.struct_size = sizeof stats;
+  judged(tamis_sparse_mask_stats(named, chance(in, 8) ? NULL : &o, wild32(in), chance(in, 16) ? NULL : &stats));
+  tamis_sparse_mask_destroy(mask);
+}
+
 static void call_ops(input *in) {
   const int64_t n = 1 + below(in, 20), d = 1 + below(in, 40);
   tamis_tensor a = tensor2(in, n, d), b = chance(in, 4) ? a : tensor2(in, n, d);
@@ -282,8 +309,8 @@ static void call_ops(input *in) {
   judged(tamis_convert(a_context(in), maybe(in, &a), maybe(in, &b)));
   judged(tamis_rope_apply(a_context(in), chance(in, 16) ? NULL : &rope, maybe(in, &a),
                           chance(in, 2) ? NULL : (const int64_t *)address(in, 8 * MAX_ELEMENTS), wild(in), maybe(in, &b)));
-  judged(tamis_top_k(a_context(in), (const float *)address(in, 4096), chance(in, 8) ? -wild(in) % 1024 : below(in, 1024), wild(in),
-                     (int32_t *)address(in, 4096), chance(in, 16) ? NULL : &count));
+  judged(tamis_top_k(a_context(in), (const float *)address(in, 4096), chance(in, 8) ? -wild(in) % 1024 : below(in, 1024),
+                     wild(in), (int32_t *)address(in, 4096), chance(in, 16) ? NULL : &count));
   MUST(tamis_dtype_size(wild32(in)) <= 4);
 }
 
@@ -323,7 +350,7 @@ static void set_up(void) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static void (*const calls[])(input *) = {call_context, call_cache,  call_selector,  call_sequences, call_sequences,
                                            call_append,  call_append, call_attend,    call_attend,    call_attention,
-                                           call_ops};
+                                           call_ops,     call_sparse, call_act,       call_act,       call_zero_tuning};
   input in = {data, size};
   float before[16];
   if (!good_context) set_up();

@@ -9,10 +9,12 @@ static const char json[] =
     "\"lstrip\":true,\"rstrip\":true,\"normalized\":true,\"special\":false}],"
     "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Lowercase\"},"
     "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},\"content\":\" \"}]},"
-    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\s?[a-c]+|[^ab]\"},"
-    "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"first\",\"split\":true}]},"
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":["
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\s?[a-c]+|[^ab]\"},\"behavior\":\"Isolated\",\"invert\":false},"
+    "{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"first\",\"split\":true}]},"
     "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<u>\",\"type_id\":0}},"
-    "{\"Sequence\":{\"id\":\"A\",\"type_id\":1}}],\"pair\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],"
+    "{\"Sequence\":{\"id\":\"A\",\"type_id\":1}}],"
+    "\"pair\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],"
     "\"special_tokens\":{\"<u>\":{\"id\":\"<u>\",\"ids\":[0],\"tokens\":[\"<u>\"]}}},"
     "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},"
     "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":1}]},\"model\":";
@@ -62,9 +64,11 @@ static void add_sentencepiece(int i, int model_type) {
     const char *text;
     float score;
     int type;
-  } pieces[] = {{"<unk>", 0, 2}, {"<s>", 0, 3}, {"\xe2\x96\x81", -2, 1}, {"a", -1, 1}, {"b", -3, 1}, {"ab", -1.5f, 1}, {"xy", 0, 4}, {"<0xC3>", 0, 6}};
+  } pieces[] = {{"<unk>", 0, 2},  {"<s>", 0, 3}, {"\xe2\x96\x81", -2, 1}, {"a", -1, 1}, {"b", -3, 1},
+                {"ab", -1.5f, 1}, {"xy", 0, 4},  {"<0xC3>", 0, 6}};
   uint8_t *p = whole[i];
-  for (size_t k = 0; k < sizeof pieces / sizeof *pieces; k++) p += put_piece(p, pieces[k].text, pieces[k].score, pieces[k].type);
+  for (size_t k = 0; k < sizeof pieces / sizeof *pieces; k++)
+    p += put_piece(p, pieces[k].text, pieces[k].score, pieces[k].type);
   const uint8_t trainer[] = {0x12, 5, 0x18, (uint8_t)model_type, 0x98, 0x02, 1};
   const uint8_t normalizer[] = {0x1a, 6, 0x18, 1, 0x20, 1, 0x28, 1};
   memcpy(p, trainer, sizeof trainer);
@@ -116,7 +120,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     add(5, lines, sizeof lines - 1, "", 0);
     add(6, ranks, sizeof ranks - 1, "", 0);
     for (int i = 0; i < 7; i++) { /* as they are, they are good */
-      if (tamis_tokenizer_from_bytes(whole[i], sizes[i], formats[i], formats[i] == TAMIS_TOKENIZER_TIKTOKEN ? "gpt2" : NULL, &t) != TAMIS_OK)
+      if (tamis_tokenizer_from_bytes(whole[i], sizes[i], formats[i], formats[i] == TAMIS_TOKENIZER_TIKTOKEN ? "gpt2" : NULL,
+                                     &t) != TAMIS_OK)
         fprintf(stderr, "file %d: %s\n", i, tamis_last_error());
       MUST(t != NULL);
       tamis_tokenizer_destroy(t);

@@ -77,6 +77,7 @@ if has c; then suite allocations Tests/c-allocations/run.sh "$library"; fi
 if has kernels; then
   suite weak-symbols bash -c 'Tests/kernels/check_weak_symbols.sh && echo "1 passed, 0 failed"'
   suite neon Tests/kernels/check_neon_source.sh
+  suite generated Tests/kernels/check_generated.sh
 fi
 if has abi; then
   suite headers Tests/abi/check_headers.sh

@@ -5,6 +5,7 @@
  *
  *   core.h        status codes, last error, version, context, tensor views
  *   attention.h   exact attention over tensors, merge of partial results
+ *   sinks.h       attention paid to token 0 and to other sinks re-weighted: ZeroTuning, ACT
  *   sparse_attention.h  exact attention over lists of key tiles
  *   sparse_prefill.h    which tiles the queries of a prompt need: DHSA, MInference, FlexPrefill, XAttention, SpargeAttn
  *   kv_cache.h    paged KV cache, sequences, fork, snapshots
@@ -24,6 +25,7 @@
 
 #include "tamis/core.h"
 #include "tamis/attention.h"
+#include "tamis/sinks.h"
 #include "tamis/sparse_attention.h"
 #include "tamis/sparse_prefill.h"
 #include "tamis/kv_cache.h"

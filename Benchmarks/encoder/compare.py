@@ -1,5 +1,7 @@
 """The encoder's forward against PyTorch (f32, bf16) and ONNX Runtime (f32, dynamically quantised int8): random weights of one
-shape, whole chunks, all in turn in one run.
+shape, whole chunks, all in turn in one run. For work on the kernels: the device layer by itself, of any shape, by the process
+clock too. `make bench` (encoders.py) is what figures are taken from: published shapes, ragged chunks, the head, the public API,
+errors against float64.
 
     swift build -c release --product tamis-bench-encoder
     OMP_WAIT_POLICY=PASSIVE python Benchmarks/encoder/compare.py --layers 2 --chunks 2

@@ -32,6 +32,7 @@ import evaluate
 import export
 import finetune
 import pretrain
+import start
 from model import Compressor, Config, simulate_int8
 
 
@@ -63,7 +64,10 @@ def arguments():
     p.add_argument("--finetune-tokens", type=int, default=3072)
     p.add_argument("--dropout", type=float, default=0.2)
     p.add_argument("--focus", type=float, default=0.0, help="exponent of the focal loss; 0: cross-entropy")
-    return p.parse_args()
+    args = p.parse_args()
+    if args.embedding <= start.POSITION:
+        p.error(f"--embedding is {args.embedding}; expected more than {start.POSITION}, the columns of the positions")
+    return args
 
 
 def paragraphs(files, limit, seed=0):

@@ -199,6 +199,22 @@ def selected(q, k, boundaries, block, budget, sinks, local, dense_tail=0):
     return mask
 
 
+def block_baseline(q, k, block, budget, tile=8):
+    """The block-sparse baseline that DHSA compares itself with: the block's own keys and the best tiles before, by the product of
+    means over block, tile and heads; no sinks, no band. Ties go to the earlier tile."""
+    mean_q, mean_k = q.mean(0, dtype=np.float64), k.mean(0, dtype=np.float64)
+    n = len(mean_k)
+    tiles = mean_k.reshape(n // tile, tile, -1).mean(1)
+    mask = np.zeros((n, n), bool)
+    for start in range(0, n, block):
+        own = start // tile
+        best = np.argsort(-(tiles[:own] @ mean_q[start:start + block].mean(0)), kind="stable")[:(budget - block) // tile]
+        mask[start:start + block, start:start + block] = True
+        for t in best:
+            mask[start:start + block, t * tile:(t + 1) * tile] = True
+    return mask
+
+
 def retained(p, mask):
     """Attention mass inside the mask: mean over heads and queries. p [heads, n, n]."""
     return float((p * mask).sum(-1).mean())
@@ -239,8 +255,9 @@ def chunkings(predictor, layers, layer, threshold, block):
     yield "predicted, own layer", boundaries_from_logits(own, threshold, block)
     yield "predicted, layer 0", boundaries_from_logits(shared, threshold, block)
     yield "labels (oracle)", boundaries_from_logits(ratio, RATIO, block)
-    for size in (8, 16, 32):
+    for size in (8, 16, 24, 32):
         yield f"uniform {size}", [*range(0, n, size), n]
+    yield "block-sparse baseline", None
 
 
 def measure_mass(predictor, model, sequences, count, settings, threshold):
@@ -252,14 +269,18 @@ def measure_mass(predictor, model, sequences, count, settings, threshold):
         layers, _ = attention(model, ids)
         for layer, (q, k, p) in enumerate(layers):
             for name, boundaries in chunkings(predictor, layers, layer, threshold, settings["block"]):
-                mask = selected(q[0].numpy(), k[0].numpy(), boundaries, **settings)
+                if boundaries is None:
+                    mask = block_baseline(q[0].numpy(), k[0].numpy(), settings["block"], budget)
+                else:
+                    mask = selected(q[0].numpy(), k[0].numpy(), boundaries, **settings)
+                    lengths.setdefault(name, []).append(LENGTH / (len(boundaries) - 1))
                 rows = slice(2 * budget, None)
                 sums.setdefault(name, np.zeros(LAYERS))[layer] += retained(p[0].numpy()[:, rows], mask[rows]) / count
-                lengths.setdefault(name, []).append(LENGTH / (len(boundaries) - 1))
     print(f"| chunks, {settings} | mean length | " + " | ".join(f"layer {i}" for i in range(LAYERS)) + " | mean |")
     print("|---" * (LAYERS + 3) + "|")
     for name, row in sums.items():
-        print(f"| {name} | {np.mean(lengths[name]):.1f} | " + " | ".join(f"{x:.3f}" for x in row) + f" | {row.mean():.3f} |")
+        mean_length = f"{np.mean(lengths[name]):.1f}" if name in lengths else "8"
+        print(f"| {name} | {mean_length} | " + " | ".join(f"{x:.3f}" for x in row) + f" | {row.mean():.3f} |")
 
 
 def measure_needles(predictor, model, text, tokenizer, haystacks, settings, threshold, tail, seed):
@@ -273,18 +294,18 @@ def measure_needles(predictor, model, text, tokenizer, haystacks, settings, thre
         haystack, words, _ = hay.sample(LENGTH, 8)
         prompts = np.array([[*haystack, hay.key, *w[:3]] for w in words])
         assert prompts.shape[1] + ANSWER_TOKENS - 1 == LENGTH and QUESTION_TOKENS == 3
-        for name in ("dense", "predicted", "uniform 8", "uniform 32"):
-            shared = {}
+        for name in ("dense", "predicted, own layer", "predicted, layer 0", "uniform 8", "uniform 32"):
+            kept = {}
 
-            def masks(layer, q, k, name=name, shared=shared):
-                if layer == 0 and name == "predicted":
+            def masks(layer, q, k, name=name, kept=kept):
+                if name == "predicted, own layer" or (name == "predicted, layer 0" and layer == 0):
                     with torch.no_grad():
-                        shared["logits"] = predictor(features(k)).numpy()
+                        kept["logits"] = predictor(features(k)).numpy()
                 found = []
                 for i in range(len(q)):
                     n = q.shape[2]
-                    if name == "predicted":
-                        boundaries = boundaries_from_logits(shared["logits"][i], threshold, settings["block"])
+                    if name.startswith("predicted"):
+                        boundaries = boundaries_from_logits(kept["logits"][i], threshold, settings["block"])
                     else:
                         size = int(name.split()[1])
                         boundaries = [*range(0, n, size), n]
@@ -296,7 +317,7 @@ def measure_needles(predictor, model, text, tokenizer, haystacks, settings, thre
             won.setdefault(name, []).append((said == np.array(words)[:, 2:]).all(1))
     for name, rows in won.items():
         rows = np.array(rows)
-        print(f"{name:12} {rows.mean():.3f}  by depth {rows.mean(0).round(2).tolist()}")
+        print(f"{name:20} {rows.mean():.3f}  by depth {rows.mean(0).round(2).tolist()}")
 
 
 def main():
@@ -315,7 +336,7 @@ def main():
     parser.add_argument("--count", type=int, default=24, help="held-out sequences of the measurements")
     parser.add_argument("--haystacks", type=int, default=12)
     parser.add_argument("--threshold", type=float, default=THRESHOLD)
-    parser.add_argument("--block", type=int, default=32)
+    parser.add_argument("--block", type=int, default=16)
     parser.add_argument("--budget", type=int, default=64)
     parser.add_argument("--sinks", type=int, default=8)
     parser.add_argument("--local", type=int, default=32)

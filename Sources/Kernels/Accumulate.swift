@@ -309,6 +309,8 @@ typealias AccumulateOne = (Rows, Int, UnsafePointer<Float>, Int, Floats) -> Void
 ) {
   #if ISA_V4 || ISA_V4X
   inGroups(r, n, p, ps, count, d, o, four: accumulateFourF32, two: accumulateTwoF32, one: accumulateOneF32)
+  #elseif ISA_V3
+  inGroups(r, n, p, ps, count, d, o, four: accumulatePairsF32, two: accumulateTwoF32, one: accumulateOneF32)
   #else
   inGroups(r, n, p, ps, count, d, o, four: nil, two: accumulateTwoF32, one: accumulateOneF32)
   #endif
@@ -330,6 +332,8 @@ typealias AccumulateOne = (Rows, Int, UnsafePointer<Float>, Int, Floats) -> Void
 ) {
   #if ISA_V4 || ISA_V4X
   inGroups(r, n, p, ps, count, d, o, four: accumulateFourF16, two: accumulateTwoF16, one: accumulateOneF16)
+  #elseif ISA_V3
+  inGroups(r, n, p, ps, count, d, o, four: accumulatePairsF16, two: accumulateTwoF16, one: accumulateOneF16)
   #else
   inGroups(r, n, p, ps, count, d, o, four: nil, two: accumulateTwoF16, one: accumulateOneF16)
   #endif
@@ -351,6 +355,8 @@ typealias AccumulateOne = (Rows, Int, UnsafePointer<Float>, Int, Floats) -> Void
 ) {
   #if ISA_V4 || ISA_V4X
   inGroups(r, n, p, ps, count, d, o, four: accumulateFourBF16, two: accumulateTwoBF16, one: accumulateOneBF16)
+  #elseif ISA_V3
+  inGroups(r, n, p, ps, count, d, o, four: accumulatePairsBF16, two: accumulateTwoBF16, one: accumulateOneBF16)
   #else
   inGroups(r, n, p, ps, count, d, o, four: nil, two: accumulateTwoBF16, one: accumulateOneBF16)
   #endif
@@ -365,5 +371,9 @@ typealias AccumulateOne = (Rows, Int, UnsafePointer<Float>, Int, Floats) -> Void
 @inline(never) func accumulateI8(
   _ r: Rows, _ n: Int, _ p: UnsafePointer<Float>, _ ps: Int, _ count: Int, _ d: Int, _ o: Floats
 ) {
+  #if ISA_V3
+  inGroups(r, n, p, ps, count, d, o, four: accumulatePairsI8, two: accumulateTwoI8, one: accumulateOneI8)
+  #else
   inGroups(r, n, p, ps, count, d, o, four: nil, two: accumulateTwoI8, one: accumulateOneI8)
+  #endif
 }

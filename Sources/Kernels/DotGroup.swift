@@ -255,7 +255,7 @@ typealias Quad = (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRa
   }
 }
 #endif
-#else
+#elseif !ISA_V3
 @inline(never) func dotF32(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) { dotFewF32(r, n, q, z, zs) }
 @inline(never) func dotF16(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) { dotFewF16(r, n, q, z, zs) }
 @inline(never) func dotBF16(_ r: Rows, _ n: Int, _ q: Queries, _ z: Floats, _ zs: Int) { dotFewBF16(r, n, q, z, zs) }

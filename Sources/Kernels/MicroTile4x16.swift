@@ -1,7 +1,7 @@
 // Written by generate_micro_tile.py.
 import CShims
 
-#if ISA_V3 || ISA_NEON
+#if ISA_NEON
 /// The register tile of this level: `tileRows` rows of A times `tileLanes` lanes of B.
 let tileRows = 4
 let tileLanes = 16

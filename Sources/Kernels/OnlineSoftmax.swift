@@ -69,7 +69,7 @@ import CShims
 #endif
 
 /// Soft cap, bias and mask, each only where it applies. Returns the factor from what sT now holds to logits in base 2.
-@inline(__always) private func prepareLogits(
+@inline(__always) func prepareLogits(
   _ s: UnsafeMutableRawPointer, _ nkeys: Int, _ key0: Int32, _ lo: UnsafePointer<Int32>, _ hi: UnsafePointer<Int32>,
   _ scale: Float, _ softcap: Float, _ bias0: UnsafePointer<Float>?
 ) -> Float {

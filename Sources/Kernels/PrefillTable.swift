@@ -10,6 +10,7 @@ import CShims
   table.pointee.pack_queries_f32 = { packQueriesF32($0, $1, $2, $3) }
   table.pointee.pack_queries_bf16 = { packQueriesBF16($0, $1, $2) }
   table.pointee.finish_panel = { finishPanel($0, $1, $2, $3, $4, $5) }
+  table.pointee.column_sums = { columnSums($0, $1, $2, $3, $4, $5, $6, $7, $8, $9) }
   #if ISA_V4X
   table.pointee.scores_bf16 = { scoresBF16($0, $1, $2, $3, $4, $5) }
   table.pointee.softmax_bf16 = { onlineSoftmaxBF16($0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) }

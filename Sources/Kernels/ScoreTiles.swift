@@ -121,6 +121,97 @@ import CShims
     tile &+= 1
   }
 }
+#elseif ISA_V3 || ISA_V4
+// Half a tile, eight tokens, at a time; a tile is small enough to stay in the first-level cache for both its halves.
+
+@inline(never) func scoreI8(
+  _ tiles: UnsafeRawPointer, _ scale: UnsafePointer<Float>, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int
+) {
+  let w = queries.pointee
+  let d = Int(w.dim)
+  let q = UnsafeRawPointer(w.i8_high.unsafelyUnwrapped)
+  let count = Int(w.count)
+  var half = 0
+  while half < 2 &* n {
+    let k = tiles + ((half &>> 1) &* 16 &* d &+ (half & 1) &* 32)
+    let s = ts_load_f8(scale + half &* 8)
+    var g = 0
+    while g < count {
+      let last = count &- 1
+      let q0 = q + g &* d
+      let q1 = q + (g &+ 1 < last ? g &+ 1 : last) &* d
+      let q2 = q + (g &+ 2 < last ? g &+ 2 : last) &* d
+      let q3 = q + (g &+ 3 < last ? g &+ 3 : last) &* d
+      var a0 = ts_splat32(q0) &- ts_splat32(q0)
+      var a1 = a0, a2 = a0, a3 = a0
+      var i = 0
+      while i < d {
+        let x = ts_signed_bytes(ts_load32(k + i &* 16))
+        let size = ts_byte_sizes(x)
+        ts_prefetch(k + (i &* 16 &+ 8192))
+        a0 = ts_dot_bytes(a0, size, x, ts_splat32(q0 + i))
+        a1 = ts_dot_bytes(a1, size, x, ts_splat32(q1 + i))
+        a2 = ts_dot_bytes(a2, size, x, ts_splat32(q2 + i))
+        a3 = ts_dot_bytes(a3, size, x, ts_splat32(q3 + i))
+        i &+= 4
+      }
+      let home = z + (g &* zs &+ half &* 8)
+      let qs = w.i8_scale.unsafelyUnwrapped + g
+      ts_store_f8(home, ts_words_to_f32(a0) * (s * ts_splat_f8(qs[0])))
+      if g &+ 1 < count { ts_store_f8(home + zs, ts_words_to_f32(a1) * (s * ts_splat_f8(qs[1]))) }
+      if g &+ 2 < count { ts_store_f8(home + 2 &* zs, ts_words_to_f32(a2) * (s * ts_splat_f8(qs[2]))) }
+      if g &+ 3 < count { ts_store_f8(home + 3 &* zs, ts_words_to_f32(a3) * (s * ts_splat_f8(qs[3]))) }
+      g &+= 4
+    }
+    half &+= 1
+  }
+}
+
+@inline(never) func scoreBF16(_ tiles: UnsafeRawPointer, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int) {
+  let w = queries.pointee
+  let d = Int(w.dim)
+  let q = w.f32.unsafelyUnwrapped
+  let count = Int(w.count)
+  var half = 0
+  while half < 2 &* n {
+    let k = tiles + ((half &>> 1) &* 32 &* d &+ (half & 1) &* 32)
+    var g = 0
+    while g < count {
+      let last = count &- 1
+      let q0 = q + g &* d
+      let q1 = q + (g &+ 1 < last ? g &+ 1 : last) &* d
+      let q2 = q + (g &+ 2 < last ? g &+ 2 : last) &* d
+      let q3 = q + (g &+ 3 < last ? g &+ 3 : last) &* d
+      // Even and odd dimensions apart: a chain of its own for each.
+      var a0 = ts_splat_f8(0)
+      var a1 = a0, a2 = a0, a3 = a0
+      var b0 = a0, b1 = a0, b2 = a0, b3 = a0
+      var i = 0
+      while i < d {
+        let pair = ts_load32(k + i &* 32)
+        let x = ts_low_bf16x8(pair)
+        let y = ts_high_bf16x8(pair)
+        ts_prefetch(k + (i &* 32 &+ 4096))
+        a0 = ts_fma8(a0, x, ts_splat_f8(q0[i]))
+        b0 = ts_fma8(b0, y, ts_splat_f8(q0[i &+ 1]))
+        a1 = ts_fma8(a1, x, ts_splat_f8(q1[i]))
+        b1 = ts_fma8(b1, y, ts_splat_f8(q1[i &+ 1]))
+        a2 = ts_fma8(a2, x, ts_splat_f8(q2[i]))
+        b2 = ts_fma8(b2, y, ts_splat_f8(q2[i &+ 1]))
+        a3 = ts_fma8(a3, x, ts_splat_f8(q3[i]))
+        b3 = ts_fma8(b3, y, ts_splat_f8(q3[i &+ 1]))
+        i &+= 2
+      }
+      let home = z + (g &* zs &+ half &* 8)
+      ts_store_f8(home, a0 + b0)
+      if g &+ 1 < count { ts_store_f8(home + zs, a1 + b1) }
+      if g &+ 2 < count { ts_store_f8(home + 2 &* zs, a2 + b2) }
+      if g &+ 3 < count { ts_store_f8(home + 3 &* zs, a3 + b3) }
+      g &+= 4
+    }
+    half &+= 1
+  }
+}
 #else
 @inline(never) func scoreI8(
   _ tiles: UnsafeRawPointer, _ scale: UnsafePointer<Float>, _ n: Int, _ queries: Queries, _ z: Floats, _ zs: Int

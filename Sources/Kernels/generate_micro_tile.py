@@ -83,5 +83,6 @@ def write(rows, vectors, guard, kinds, bf16_guard=None):
 
 
 write(8, 2, "#if ISA_V4 || ISA_V4X", {"f32", "bf16"})
-write(4, 1, "#if ISA_V3 || ISA_NEON", {"f32"})
+write(6, 1, "#if ISA_V3", {"f32"})
+write(4, 1, "#if ISA_NEON", {"f32"})
 write(2, 1, "#if ISA_V2", {"f32"})

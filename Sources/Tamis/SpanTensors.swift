@@ -21,7 +21,8 @@ extension MutableSpan where Element == Float {
 }
 
 private func check(shape: [Int], count: Int) throws(TamisError) {
-  try require((1...TensorView.maxDims).contains(shape.count), "shape has \(shape.count) dimensions; expected 1 to \(TensorView.maxDims)")
+  try require(
+    (1...TensorView.maxDims).contains(shape.count), "shape has \(shape.count) dimensions; expected 1 to \(TensorView.maxDims)")
   var product = 1
   for size in shape {
     try require(size > 0, "shape is \(shape); expected sizes above 0")

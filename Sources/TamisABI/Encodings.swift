@@ -48,20 +48,18 @@ private final class EncodedTexts {
   }
 }
 
-private struct EncodeArguments {
-  var options = EncodeOptions()
-  var inCharacters = false
-
-  init(_ pointer: UnsafePointer<tamis_encode_options>?) throws(TamisError) {
+extension EncodeOptions {
+  fileprivate init(_ pointer: UnsafePointer<tamis_encode_options>?) throws(TamisError) {
+    self.init()
     let given = try read(pointer, "options")
-    options.addSpecialTokens = try flag(given.add_special, "options->add_special")
-    options.parseSpecialTokens = try flag(given.parse_special, "options->parse_special")
+    addSpecialTokens = try flag(given.add_special, "options->add_special")
+    parseSpecialTokens = try flag(given.parse_special, "options->parse_special")
     try require(given.max_tokens >= 0, "options->max_tokens is \(given.max_tokens); expected at least 0")
-    options.maxTokens = given.max_tokens == 0 ? nil : Int(given.max_tokens)
+    maxTokens = given.max_tokens == 0 ? nil : Int(given.max_tokens)
     try require(
       given.offsets == TAMIS_OFFSETS_BYTES || given.offsets == TAMIS_OFFSETS_CHARACTERS,
       "options->offsets is \(given.offsets); expected TAMIS_OFFSETS_BYTES or TAMIS_OFFSETS_CHARACTERS")
-    inCharacters = given.offsets == TAMIS_OFFSETS_CHARACTERS
+    countsCharacters = given.offsets == TAMIS_OFFSETS_CHARACTERS
   }
 }
 
@@ -75,17 +73,12 @@ private struct EncodeArguments {
 ) -> tamis_status {
   status { () throws(TamisError) in
     let tokenizer = try tokenizer(handle)
-    let arguments = try EncodeArguments(options)
+    let options = try EncodeOptions(options)
     let text = try bytes(UnsafeRawPointer(text), n_bytes, "text")
     let second = try bytes(UnsafeRawPointer(pair), n_pair, "pair")
     let out = try need(out, "out")
-    var encoding: Encoding
-    if pair == nil {
-      encoding = try tokenizer.encode(text, arguments.options)
-      if arguments.inCharacters { encoding = encoding.inCharacters(of: text) }
-    } else {
-      encoding = try tokenizer.encode(text, pair: second, arguments.options, inCharacters: arguments.inCharacters)
-    }
+    let encoding =
+      if pair == nil { try tokenizer.encode(text, options) } else { try tokenizer.encode(text, pair: second, options) }
     out.pointee = Handle.make(EncodedTexts([encoding]), .encoding)
   }
 }
@@ -98,17 +91,12 @@ private struct EncodeArguments {
   status { () throws(TamisError) in
     let context = try context(handle)
     let tokenizer = try tokenizer(tokenizerHandle)
-    let arguments = try EncodeArguments(options)
+    let options = try EncodeOptions(options)
     let n = try count(n, "n")
     let (bytes, borders) = try texts(text, "texts", offsets, n)
     let out = try need(out, "out")
-    var encodings = try tokenizer.encodeBatch(
-      bytes, offsets: borders, arguments.options, context: context, progress: progress(callback, user))
-    if arguments.inCharacters {
-      for i in 0..<n {
-        encodings[i] = encodings[i].inCharacters(of: UnsafeBufferPointer(rebasing: bytes[borders[i]..<borders[i + 1]]))
-      }
-    }
+    let encodings = try tokenizer.encodeBatch(
+      bytes, offsets: borders, options, context: context, progress: progress(callback, user))
     out.pointee = Handle.make(EncodedTexts(encodings), .encoding)
   }
 }
@@ -138,10 +126,10 @@ private struct EncodeArguments {
 ) -> tamis_status {
   status { () throws(TamisError) in
     let tokenizer = try tokenizer(handle)
-    let arguments = try EncodeArguments(options)
+    let options = try EncodeOptions(options)
     let text = try bytes(UnsafeRawPointer(text), n_bytes, "text")
     let n = try need(n, "n")
-    n.pointee = Int64(try tokenizer.count(text, arguments.options))
+    n.pointee = Int64(try tokenizer.count(text, options))
   }
 }
 
@@ -174,20 +162,9 @@ private struct EncodeArguments {
   }
 }
 
-/// A stream whose steps are undone when the caller's buffer is too small.
 private final class DecoderBox {
   var stream: StreamingDecoder
   init(_ stream: StreamingDecoder) { self.stream = stream }
-
-  func step(
-    _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?,
-    _ body: (inout StreamingDecoder) -> [UInt8]
-  ) throws(TamisError) {
-    var next = stream
-    let text = body(&next)
-    try write(String(decoding: text, as: UTF8.self), to: buffer, capacity, needed)
-    stream = next
-  }
 }
 
 @c @implementation public func tamis_decoder_create(
@@ -211,7 +188,9 @@ private final class DecoderBox {
 ) -> tamis_status {
   status { () throws(TamisError) in
     let decoder = try Handle<DecoderBox>.object(handle, .decoder, "decoder")
-    try decoder.step(buffer, capacity, needed) { $0.push(id) }
+    try decoder.stream.push(id) { (text) throws(TamisError) in
+      try write(String(decoding: text, as: UTF8.self), to: buffer, capacity, needed)
+    }
   }
 }
 
@@ -220,6 +199,8 @@ private final class DecoderBox {
 ) -> tamis_status {
   status { () throws(TamisError) in
     let decoder = try Handle<DecoderBox>.object(handle, .decoder, "decoder")
-    try decoder.step(buffer, capacity, needed) { $0.finish() }
+    try decoder.stream.finish { (text) throws(TamisError) in
+      try write(String(decoding: text, as: UTF8.self), to: buffer, capacity, needed)
+    }
   }
 }

@@ -44,6 +44,7 @@ enum HandleKind: UInt64 {
   case decoder = 0x5245_444f_4345_4454  // "TDECODER"
   case compressor = 0x5345_5250_4d4f_4354  // "TCOMPRES"
   case compression = 0x5245_5452_4f48_5354  // "TSHORTER"
+  case act_state = 0x5441_5453_5443_4154  // "TACTSTAT"
   case boundary_predictor = 0x5952_444e_554f_4254  // "TBOUNDRY"
   case chunk_index = 0x5849_4b4e_5548_4354  // "TCHUNKIX"
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
@@ -73,6 +74,11 @@ func weights(_ pointer: OpaquePointer?) throws(TamisError) -> SafeTensors {
 @inline(__always)
 func encoder(_ pointer: OpaquePointer?) throws(TamisError) -> TextEncoder {
   try Handle<TextEncoder>.object(pointer, .encoder, "encoder")
+}
+
+@inline(__always)
+func actState(_ pointer: OpaquePointer?) throws(TamisError) -> ACTState {
+  try Handle<ACTState>.object(pointer, .act_state, "state")
 }
 
 @inline(__always)

@@ -39,7 +39,8 @@ private func requireMemoryFits(_ options: KVCacheOptions) throws(TamisError) {
     let (product, overflow) = bytes.multipliedReportingOverflow(by: factor)
     guard !overflow && product <= 1 << 47 else {
       throw TamisError(
-        .outOfMemory, "options->\(name) is \(factor), which makes a cache beyond the address space; expected less than 2^47 bytes in all")
+        .outOfMemory,
+        "options->\(name) is \(factor), which makes a cache beyond the address space; expected less than 2^47 bytes in all")
     }
     bytes = product
   }

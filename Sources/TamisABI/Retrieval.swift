@@ -46,7 +46,8 @@ extension tamis_retrieval_stats: VersionedStruct {
 
 @c @implementation public func tamis_attend(
   _ handle: OpaquePointer!, _ sequence: tamis_sequence, _ layer: Int32, _ q: UnsafePointer<tamis_tensor>!,
-  _ out: UnsafePointer<tamis_tensor>!, _ lse: UnsafePointer<tamis_tensor>!, _ stats: UnsafeMutablePointer<tamis_retrieval_stats>!
+  _ out: UnsafePointer<tamis_tensor>!, _ lse: UnsafePointer<tamis_tensor>!,
+  _ stats: UnsafeMutablePointer<tamis_retrieval_stats>!
 ) -> tamis_status {
   status { () throws(TamisError) in
     let selector = try selector(handle)

@@ -166,7 +166,8 @@ private func requireDistinct(
     let (sum, overflow2) = span.addingReportingOverflow(reach)
     try require(
       !overflow && !overflow2,
-      "\(name)->\(field)[\(next)] is \(stride[next]) over \(view.shape[next]) elements; expected a range inside the address space")
+      "\(name)->\(field)[\(next)] is \(stride[next]) over \(view.shape[next]) elements; expected a range inside the address space"
+    )
     reach = sum
     done |= 1 << UInt8(next)
   }

@@ -29,6 +29,22 @@ func requireApartOrSame(_ output: TensorArgument, _ other: TensorArgument) throw
   if !same { try requireApart(output, other) }
 }
 
+/// The same for an output that is an array.
+func requireApart<T>(_ output: UnsafeMutableBufferPointer<T>, _ name: StaticString, _ other: TensorArgument) throws(TamisError) {
+  try requireApart(extent(UnsafeRawBufferPointer(output)), other.bytes, name, other.name)
+}
+
+func requireApart<T>(
+  _ output: UnsafeMutableBufferPointer<T>, _ name: StaticString, _ other: UnsafeRawBufferPointer, _ otherName: StaticString
+) throws(TamisError) {
+  try requireApart(extent(UnsafeRawBufferPointer(output)), extent(other), name, otherName)
+}
+
+private func extent(_ bytes: UnsafeRawBufferPointer) -> Range<UInt> {
+  let base = UInt(bitPattern: bytes.baseAddress)
+  return base..<(base + UInt(bytes.count))
+}
+
 func requireApart(_ a: Range<UInt>, _ b: Range<UInt>, _ output: StaticString, _ other: StaticString)
   throws(TamisError)
 {

@@ -60,6 +60,9 @@ import Tamis
     let n = logits.view.shape[0]
     let ids = try array(ids, n, "ids")
     let out = try room(out, n, "out")
+    // Rows are read while others are written.
+    try requireApart(out, "out", UnsafeRawBufferPointer(ids), "ids")
+    try requireApart(out, "out", logits)
     try SelfInformation.of(ids, logits: logits.view, into: out.baseAddress!, context: context)
   }
 }

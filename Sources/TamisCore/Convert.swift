@@ -40,6 +40,8 @@ public enum Convert {
   private static func copyLevels(
     _ from: UnsafeRawPointer, _ fromStep: Int, to: UnsafeMutableRawPointer, _ toStep: Int, _ n: Int
   ) {
-    for i in 0..<n { to.storeBytes(of: from.load(fromByteOffset: i * fromStep, as: Int8.self), toByteOffset: i * toStep, as: Int8.self) }
+    for i in 0..<n {
+      to.storeBytes(of: from.load(fromByteOffset: i * fromStep, as: Int8.self), toByteOffset: i * toStep, as: Int8.self)
+    }
   }
 }

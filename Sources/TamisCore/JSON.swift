@@ -1,5 +1,5 @@
-/// A JSON text (RFC 8259), read strictly: UTF-8 only, no duplicate names, no numbers an Int64 or Double cannot hold, bounded depth.
-/// For the heads of model files: small texts from strangers.
+/// A JSON text (RFC 8259), read strictly: UTF-8 only, no duplicate names, no numbers an Int64 or Double cannot hold, bounded
+/// depth. For the heads of model files: small texts from strangers.
 public enum JSON: Sendable, Equatable {
   case null
   case bool(Bool)

@@ -2,7 +2,8 @@
 import Glibc
 #endif
 
-/// Rotary position embedding (arXiv 2104.09864, eq. 34): pair i of a row at position p turns by p * scale * base^(-2i/rotaryDims).
+/// Rotary position embedding (arXiv 2104.09864, eq. 34): pair i of a row at position p turns by p * scale *
+/// base^(-2i/rotaryDims).
 public struct RoPE: Sendable, Equatable {
   public enum Style: Int32, Sendable {
     case none = 0

@@ -1,5 +1,6 @@
-/// A safetensors file (github.com/huggingface/safetensors), memory-mapped: 8 bytes of header length, a JSON header, the data. The
-/// whole header is checked when the file is opened, so that every view got from it lies inside the file and on no other tensor.
+/// A safetensors file (github.com/huggingface/safetensors), memory-mapped: 8 bytes of header length, a JSON header, the data.
+/// The whole header is checked when the file is opened, so that every view got from it lies inside the file and on no other
+/// tensor.
 public final class SafeTensors: Sendable {
   public static let maxHeaderBytes = 100_000_000
 

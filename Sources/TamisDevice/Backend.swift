@@ -26,6 +26,20 @@ public protocol Backend: AnyObject {
     lse: TensorView?, progress: Progress?
   ) throws(TamisError)
 
+  /// Attention over the keys `tokens`, ascending and at least one, and no others. Default: `unsupported`.
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, tokens: UnsafeBufferPointer<Int32>, rule: AttentionRule, mask: DenseMask,
+    out: TensorView, lse: TensorView?
+  ) throws(TamisError)
+
+  /// What the columns of attention weights p add up to: sums[i * stride + j] += sum over queries of p_qj, for query head
+  /// heads[i] and j in 0 ..< kLen. `lse` [qHeads, qLen] f32 is that of attention with the same arguments. A weight that is NaN
+  /// counts as 0. Default: `unsupported`.
+  func addColumnSums(
+    q: TensorView, k: TensorView, rule: AttentionRule, mask: DenseMask, lse: TensorView, heads: [Int],
+    to sums: UnsafeMutablePointer<Double>, stride: Int, progress: Progress?
+  ) throws(TamisError)
+
   // MARK: KV caches
 
   func makeStore(_ layout: KVLayout) throws(TamisError) -> any KVStore

@@ -22,7 +22,8 @@ extension JSON {
     case .object(let members):
       return members.map { member in
         member.value.isPlain
-          ? "\(margin)\(member.name): \(member.value.plain)" : "\(margin)\(member.name):\n\(member.value.outline(indent: indent + 2))"
+          ? "\(margin)\(member.name): \(member.value.plain)"
+          : "\(margin)\(member.name):\n\(member.value.outline(indent: indent + 2))"
       }.joined(separator: "\n")
     case .array(let values):
       return values.map { value in

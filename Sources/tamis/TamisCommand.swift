@@ -6,7 +6,8 @@ struct TamisCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tamis",
     abstract: "Token selection for long-context language models.",
-    discussion: "The library is used from C, C++, Python and Swift; this command shows what it is, what it found, and what it does.",
+    discussion:
+      "The library is used from C, C++, Python and Swift; this command shows what it is, what it found, and what it does.",
     subcommands: [Annotate.self, Compress.self, Demo.self, Eval.self, Info.self, Snapshot.self, Version.self, Weights.self])
 }
 

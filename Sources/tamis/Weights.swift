@@ -30,7 +30,9 @@ struct Weights: ParsableCommand {
       }
       let width = (0..<4).map { column in rows.map { $0[column].count }.max() ?? 0 }
       for row in rows {
-        print((0..<3).map { row[$0] + String(repeating: " ", count: width[$0] - row[$0].count) }.joined(separator: "  "), row[3], separator: "  ")
+        print(
+          (0..<3).map { row[$0] + String(repeating: " ", count: width[$0] - row[$0].count) }.joined(separator: "  "), row[3],
+          separator: "  ")
       }
       print("\(rows.count) tensors, \(total) bytes")
     }

@@ -187,8 +187,8 @@ import Testing
 
   @Test func refusals() {
     for options in [
-      BoundaryOptions(threshold: .nan), BoundaryOptions(minGap: -1), BoundaryOptions(maxPerBlock: -1), BoundaryOptions(queryBlock: 0),
-      BoundaryOptions(window: 0), BoundaryOptions(instructionTokens: -1),
+      BoundaryOptions(threshold: .nan), BoundaryOptions(minGap: -1), BoundaryOptions(maxPerBlock: -1),
+      BoundaryOptions(queryBlock: 0), BoundaryOptions(window: 0), BoundaryOptions(instructionTokens: -1),
     ] {
       #expect(throws: TamisError.self) { try options.boundaries([1, 2, 3]) }
     }

@@ -102,13 +102,14 @@ import Testing
     let k = Tensor.normal([2, n, 16], &random, scale: 0.3)
     let v = Tensor.normal([2, n, 16], &random)
     let q = Tensor.normal([4, 1, 16], &random)
+    for h in 1..<4 { for i in 0..<16 { q[h, 0, i] = q[0, 0, i] + 0.3 * q[h, 0, i] } }
     let needle = 400..<420
     for t in needle {
       for h in 0..<2 { for i in 0..<16 { k[h, t, i] = 4 * (q[2 * h, 0, i] + q[2 * h + 1, 0, i]) } }
     }
     let context = try Context()
     let cache = try KVCache(
-      context: context, options: KVCacheOptions(layers: 1, kvHeads: 2, headDim: 16, dtype: .f32, pageTokens: 64, maxTokens: 2048))
+      context: context, options: KVCacheOptions(kvHeads: 2, headDim: 16, maxTokens: 2048))
     let sequence = try cache.makeSequence()
     try cache.append(sequence, layer: 0, k: k.view, v: v.view)
     let selector = try Selector(cache: cache, options: SelectorOptions(method: .dense, qHeads: 4, positions: .natural))

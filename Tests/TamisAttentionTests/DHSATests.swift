@@ -12,9 +12,9 @@ import Testing
       mask: DenseMask(causal: true, queryOffset: offset ?? k.view.shape[1] - q.view.shape[1]))
   }
 
-  private func random(_ seed: UInt64, heads: Int = 4, kvHeads: Int = 2, queries: Int, keys: Int, dim: Int = 16) -> (Tensor, Tensor) {
+  private func random(_ seed: UInt64, queries: Int, keys: Int) -> (Tensor, Tensor) {
     var random = Random(seed)
-    return (Tensor.normal([heads, queries, dim], &random), Tensor.normal([kvHeads, keys, dim], &random))
+    return (Tensor.normal([4, queries, 16], &random), Tensor.normal([2, keys, 16], &random))
   }
 
   private func select(_ method: DHSA, _ input: SparseInput) throws -> [[Int]] {
@@ -43,7 +43,9 @@ import Testing
     return (0..<(input.queries + block - 1) / block).map { b in
       let rows = b * block..<min((b + 1) * block, input.queries)
       let keys = legal(input, b, block)
-      func units(_ range: Range<Int>) -> [Int] { range.isEmpty ? [] : Array(range.lowerBound / unit...(range.upperBound - 1) / unit) }
+      func units(_ range: Range<Int>) -> [Int] {
+        range.isEmpty ? [] : Array(range.lowerBound / unit...(range.upperBound - 1) / unit)
+      }
       if rows.upperBound > input.queries - tail || keys.count <= budget { return units(keys) }
       let query = (0..<d).map { i in
         var sum = 0.0
@@ -72,8 +74,8 @@ import Testing
     for (unit, granularity) in [(1, DHSA.Granularity.tokens), (8, .tiles), (32, .tiles)] {
       for (budget, block) in [(40, 16), (64, 32), (100, 64), (17, 10)] {
         let method = try DHSA(
-          queryBlock: block, keyBlock: unit == 1 ? 32 : unit, granularity: granularity, chunks: .boundaries(edges.map(Int64.init)),
-          pooling: budget == 64 ? .mean : .squareRoot, budget: .tokens(budget), sinks: 8, local: 24, instructionTokens: 20)
+          queryBlock: block, keyBlock: unit == 1 ? 32 : unit, granularity: granularity,
+          chunks: .boundaries(edges.map(Int64.init)), pooling: budget == 64 ? .mean : .squareRoot, budget: .tokens(budget), sinks: 8, local: 24, instructionTokens: 20)
         let expected = oracle(
           input, edges, block: block, unit: unit, budget: budget, sinks: 8, local: 24, tail: 20, mean: budget == 64)
         #expect(try select(method, input) == expected)
@@ -88,8 +90,8 @@ import Testing
       for budget in [DHSA.Budget.all, .tokens(130), .tokens(5000), .density(1)] {
         for granularity in [DHSA.Granularity.tiles, .tokens] {
           let method = try DHSA(
-            queryBlock: 32, keyBlock: 16, granularity: granularity, chunks: .boundaries((0...130).map(Int64.init)), budget: budget,
-            instructionTokens: 0)
+            queryBlock: 32, keyBlock: 16, granularity: granularity, chunks: .boundaries((0...130).map(Int64.init)),
+            budget: budget, instructionTokens: 0)
           for (b, row) in try select(method, input).enumerated() {
             let keys = legal(input, b, 32)
             let unit = method.keyBlock
@@ -106,12 +108,15 @@ import Testing
       let input = input(q, k, window: window)
       for granularity in [DHSA.Granularity.tiles, .tokens] {
         let method = try DHSA(
-          queryBlock: 24, keyBlock: 8, granularity: granularity, budget: .tokens(budget), sinks: 8, local: 16, instructionTokens: 10)
+          queryBlock: 24, keyBlock: 8, granularity: granularity, budget: .tokens(budget), sinks: 8, local: 16,
+          instructionTokens: 10)
         for (b, row) in try select(method, input).enumerated() {
           #expect(row == Set(row).sorted())
           let keys = legal(input, b, 24)
           for u in row { #expect(u * method.keyBlock < keys.upperBound && (u + 1) * method.keyBlock > keys.lowerBound) }
-          for i in b * 24..<min((b + 1) * 24, 257) { #expect(row.contains((i + 43) / method.keyBlock), "a query without itself") }
+          for i in b * 24..<min((b + 1) * 24, 257) {
+            #expect(row.contains((i + 43) / method.keyBlock), "a query without itself")
+          }
         }
       }
     }
@@ -120,11 +125,12 @@ import Testing
   @Test func chunksOfOneLengthRankAsBlockMeans() throws {
     let (q, k) = random(24, queries: 200, keys: 200)
     let input = input(q, k)
-    let options = (queryBlock: 20, budget: DHSA.Budget.tokens(60))
-    let byRoot = try DHSA(queryBlock: options.queryBlock, keyBlock: 10, chunks: .uniform(10), budget: options.budget, instructionTokens: 0)
-    let byMean = try DHSA(
-      queryBlock: options.queryBlock, keyBlock: 10, chunks: .uniform(10), pooling: .mean, budget: options.budget, instructionTokens: 0)
-    #expect(try select(byRoot, input) == select(byMean, input))
+    func select(_ pooling: ChunkPooling) throws -> [[Int]] {
+      try self.select(
+        try DHSA(
+          queryBlock: 20, keyBlock: 10, chunks: .uniform(10), pooling: pooling, budget: .tokens(60), instructionTokens: 0), input)
+    }
+    #expect(try select(.squareRoot) == select(.mean))
   }
 
   /// Two chunks of the same keys, the earlier four times as long: by sqrt its score is twice the other's, by the mean the same,
@@ -138,8 +144,8 @@ import Testing
     let edges: [Int64] = [0, 40, 50, 120]
     func last(_ pooling: ChunkPooling) throws -> [Int] {
       let method = try DHSA(
-        queryBlock: 10, granularity: .tokens, chunks: .boundaries(edges), pooling: pooling, budget: .tokens(20), sinks: 0, local: 10,
-        instructionTokens: 0)
+        queryBlock: 10, granularity: .tokens, chunks: .boundaries(edges), pooling: pooling, budget: .tokens(20), sinks: 0,
+        local: 10, instructionTokens: 0)
       return try select(method, input(q, k)).last!
     }
     #expect(try last(.squareRoot) == Array(30..<40) + Array(110..<120))
@@ -157,7 +163,8 @@ import Testing
     let (q, k) = random(25, queries: 96, keys: 96)
     for t in 60..<70 { k[0, t, 3] = .nan }
     let method = try DHSA(
-      queryBlock: 16, granularity: .tokens, chunks: .uniform(10), budget: .tokens(32), sinks: 0, local: 16, instructionTokens: 0)
+      queryBlock: 16, granularity: .tokens, chunks: .uniform(10), budget: .tokens(32), sinks: 0, local: 16,
+      instructionTokens: 0)
     let row = try select(method, input(q, k)).last!
     #expect(row.count == 32 && row.allSatisfy { !(60..<70).contains($0) })
   }
@@ -220,6 +227,10 @@ import Testing
     } catch { return error.status }
   }
 
+  private func status(of method: DHSA, _ input: SparseInput, progress: Progress? = nil) -> Status? {
+    refusal { () throws(TamisError) in _ = try method.select(input, on: backend, progress: progress) }
+  }
+
   @Test func refusals() throws {
     #expect(refusal { () throws(TamisError) in _ = try DHSA(queryBlock: 0) } == .invalidArgument)
     #expect(refusal { () throws(TamisError) in _ = try DHSA(budget: .density(0)) } == .invalidArgument)
@@ -228,12 +239,12 @@ import Testing
     let (q, k) = random(29, queries: 20, keys: 20)
     for edges in [[], [0], [0, 10], [1, 20], [0, 12, 12, 20], [0, 13, 9, 20], [0, 21]] as [[Int64]] {
       let method = try DHSA(chunks: .boundaries(edges))
-      #expect(refusal { () throws(TamisError) in _ = try method.select(input(q, k), on: backend, progress: nil) } == .invalidArgument)
+      #expect(status(of: method, input(q, k)) == .invalidArgument)
     }
     var whole = input(q, k)
     whole.mask.causal = false
     let method = try DHSA()
-    #expect(refusal { () throws(TamisError) in _ = try method.select(whole, on: backend, progress: nil) } == .unsupported)
-    #expect(refusal { () throws(TamisError) in _ = try method.select(input(q, k), on: backend, progress: { _ in false }) } == .cancelled)
+    #expect(status(of: method, whole) == .unsupported)
+    #expect(status(of: method, input(q, k), progress: { _ in false }) == .cancelled)
   }
 }

@@ -38,7 +38,8 @@ import Testing
       var rule = AttentionRule(scale: 1)
       rule.window = window
       try Dense.attend(
-        context, q: q.view, k: k.view, v: k.view, rule: rule, mask: DenseMask(causal: causal, queryOffset: offset), out: out.view,
+        context, q: q.view, k: k.view, v: k.view, rule: rule, mask: DenseMask(causal: causal, queryOffset: offset),
+        out: out.view,
         lse: lse.view, progress: nil)
       return (out, lse)
     }
@@ -55,7 +56,8 @@ import Testing
     #expect(!afterOwn.floats.elementsEqual(try attend(0, causal: false, window: 0).0.floats))
     #expect(try attend(Int.max, causal: true, window: Int.max).0.floats.elementsEqual(afterOwn.floats))
     #expect(try attend(0, causal: false, window: Int.max).0.floats.elementsEqual(attend(0, causal: false, window: 0).0.floats))
-    #expect(try attend(Int.min, causal: false, window: Int.max).0.floats.elementsEqual(attend(0, causal: false, window: 0).0.floats))
+    #expect(
+      try attend(Int.min, causal: false, window: Int.max).0.floats.elementsEqual(attend(0, causal: false, window: 0).0.floats))
     #expect(try attend(Int.max, causal: true, window: 3).1.floats.allSatisfy { $0 == -.infinity })
   }
 

@@ -82,7 +82,8 @@ struct Fixture {
   var random: Random
 
   init(
-    on engine: Engine = .reference, tokens n: Int, layers: Int = 1, kvHeads: Int = 2, headDim d: Int = 16, dtype: DType = .f32, rope: RoPE = .none,
+    on engine: Engine = .reference, tokens n: Int, layers: Int = 1, kvHeads: Int = 2, headDim d: Int = 16, dtype: DType = .f32,
+    rope: RoPE = .none,
     scoringCopy: DType? = nil, maxTokens: Int = 1024, seed: UInt64 = 1, backend given: (any Backend)? = nil
   ) throws {
     random = Random(seed)

@@ -55,6 +55,31 @@ final class ReferenceBackend: Backend {
     if let progress, !progress(1) { throw TamisError(.cancelled, "cancelled") }
   }
 
+  func attend(
+    q: TensorView, k: TensorView, v: TensorView, tokens: UnsafeBufferPointer<Int32>, rule: AttentionRule, mask: DenseMask,
+    out: TensorView, lse: TensorView?
+  ) throws(TamisError) {
+    try attend(q: q, k: k, v: v, rule: rule, mask: mask, out: out, lse: lse, progress: nil) { _, _, key in
+      tokens.contains(Int32(key))
+    }
+  }
+
+  func addColumnSums(
+    q: TensorView, k: TensorView, rule: AttentionRule, mask: DenseMask, lse: TensorView, heads: [Int],
+    to sums: UnsafeMutablePointer<Double>, stride: Int, progress: Progress?
+  ) throws(TamisError) {
+    // A weight is what attention gives to a value of 1 at its key.
+    let (c, n) = (q.shape[1], k.shape[1])
+    for (at, h) in heads.enumerated() {
+      for j in 0..<n {
+        let (v, out) = (Tensor([k.shape[0], n, 1]), Tensor([q.shape[0], c, 1]))
+        for g in 0..<k.shape[0] { v[g, j, 0] = 1 }
+        try attend(q: q, k: k, v: v.view, rule: rule, mask: mask, out: out.view, lse: nil, progress: nil) { _, _, _ in true }
+        for t in 0..<c { sums[at * stride + j] += out[h, t, 0] }
+      }
+    }
+  }
+
   func score(
     query: UnsafePointer<Float>, qHeads: Int, over keys: CachedKeys, candidates: Range<Int>, rule: VoteRule,
     into scores: any TokenScores
@@ -140,7 +165,7 @@ func softmaxAttention(
     if rule.softcap > 0 { logits[j] = Double(rule.softcap) * tanh(logits[j] / Double(rule.softcap)) }
     if isFirst[j], let bias = rule.keyZeroBias { logits[j] += Double(bias[head]) }
   }
-  var out = [Double](repeating: 0, count: q.count)
+  var out = [Double](repeating: 0, count: values.first?.count ?? q.count)
   guard let top = logits.max() else { return (out, -.infinity) }
   let sum = logits.reduce(0) { $0 + exp($1 - top) }
   for (j, value) in values.enumerated() {

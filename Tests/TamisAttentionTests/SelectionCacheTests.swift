@@ -2,7 +2,8 @@
 import Tamis
 import Testing
 
-/// Algorithm 1 of TokenSelect (arXiv 2411.02886), test 9 of the method page, and what the page leaves to us: growth, truncation.
+/// Algorithm 1 of TokenSelect (arXiv 2411.02886), test 9 of the method page, and what the page leaves to us: growth,
+/// truncation.
 @Suite struct SelectionCacheTests {
   private func options(_ similarity: Float) -> SelectorOptions {
     SelectorOptions(sinks: 2, recent: 8, topK: 8, chunk: 8, similarity: similarity)
@@ -131,7 +132,8 @@ import Testing
     #expect(try selector.attend(f.sequence, q.view, layer: 1).stats.cacheHits == 1)
   }
 
-  @Test(arguments: [Double.nan, 0], Engine.allCases) func aQueryWithoutDirectionMisses(value: Double, on engine: Engine) throws {
+  @Test(arguments: [Double.nan, 0], Engine.allCases) func aQueryWithoutDirectionMisses(value: Double, on engine: Engine) throws
+  {
     let f = try Fixture(on: engine, tokens: 60)
     let selector = try f.selector(options(-1))
     let q = Tensor([2, 1, 16])

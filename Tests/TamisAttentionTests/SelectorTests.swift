@@ -102,7 +102,9 @@ import Testing
     #expect(stats.kvBytesRead == Int64(2 * (scored * 2 * scoring + 2 * 32 * 2 * 2 * row)))
   }
 
-  @Test(arguments: [DType.f32, .f16, .bf16], Engine.allCases) func queriesOfAnyDtypeAndStride(dtype: DType, on engine: Engine) throws {
+  @Test(arguments: [DType.f32, .f16, .bf16], Engine.allCases) func queriesOfAnyDtypeAndStride(dtype: DType, on engine: Engine)
+    throws
+  {
     var f = try Fixture(on: engine, tokens: 80, rope: RoPE(style: .half, rotaryDims: 0))
     let shapes: [[Int]?] = [nil, [16, 64, 1], [3, 6, 18], [-48, -16, 1]]
     let selector = try f.selector(SelectorOptions(qHeads: 2, sinks: 2, recent: 8, topK: 8, chunk: 8))
@@ -251,7 +253,8 @@ import Testing
         status { _ = try selector.retrieve(f.sequence, layer: 0, q: q.view, indices: short, votes: nil) } == .bufferTooSmall)
     }
     few.withUnsafeMutableBufferPointer { few in
-      #expect(status { _ = try selector.retrieve(f.sequence, layer: 0, q: q.view, indices: nil, votes: few) } == .bufferTooSmall)
+      #expect(
+        status { _ = try selector.retrieve(f.sequence, layer: 0, q: q.view, indices: nil, votes: few) } == .bufferTooSmall)
     }
     #expect(
       status { _ = try selector.retrieve(f.sequence, layer: 0, q: Tensor([4, 5, 16]).view, indices: nil, votes: nil) }
@@ -259,7 +262,9 @@ import Testing
     #expect(try selector.retrieve(f.sequence, layer: 0, q: q.view, indices: nil, votes: nil) == 10)
   }
 
-  @Test(arguments: [Double.nan, .infinity, -.infinity], Engine.allCases) func nonFiniteKeysAndQueries(value: Double, on engine: Engine) throws {
+  @Test(arguments: [Double.nan, .infinity, -.infinity], Engine.allCases) func nonFiniteKeysAndQueries(
+    value: Double, on engine: Engine
+  ) throws {
     var f = try Fixture(on: engine, tokens: 40)
     f.k[0, 10, 3] = value
     f.k[1, 11, 0] = value

@@ -207,7 +207,8 @@ import Testing
   ) throws {
     let file = ScratchFile()
     var random = Random(3)
-    let options = KVCacheOptions(kvHeads: 1, headDim: 8, dtype: .i8, pageTokens: 16, maxTokens: 16 * 8, rope: RoPE(style: .half, rotaryDims: 8))
+    let options = KVCacheOptions(
+      kvHeads: 1, headDim: 8, dtype: .i8, pageTokens: 16, maxTokens: 16 * 8, rope: RoPE(style: .half, rotaryDims: 8))
     let cache = try KVCache(context: Context(backend: ReferenceBackend()), options: options)
     let s = try cache.makeSequence()
     let rows = Tensor.normal([1, 20, 8], &random)

@@ -171,7 +171,9 @@ private let halfRoPE = RoPE(style: .half, rotaryDims: 0, base: 10000, scale: 0.5
   }
 
   // 10
-  @Test(arguments: [(1, 4), (2, 2), (2, 4), (4, 8)], Engine.allCases) func headMapsAgreeWithoutGroups(heads: (kv: Int, q: Int), on engine: Engine) throws {
+  @Test(arguments: [(1, 4), (2, 2), (2, 4), (4, 8)], Engine.allCases) func headMapsAgreeWithoutGroups(
+    heads: (kv: Int, q: Int), on engine: Engine
+  ) throws {
     var f = try Fixture(on: engine, tokens: 80, kvHeads: heads.kv)
     let q = Tensor.normal([heads.q, 1, 16], &f.random)
     var options = SelectorOptions(qHeads: heads.q, sinks: 2, recent: 8, topK: 8, chunk: 8)

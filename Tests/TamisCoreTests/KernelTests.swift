@@ -125,7 +125,8 @@ struct Random {
           list.withUnsafeBufferPointer { list in
             qc.withUnsafeMutableBufferPointer { qc in
               var rows = tk_rows(
-                base: x.baseAddress! + 1, rows: list.baseAddress, stride: stride, scale: nil, scale_stride: 0, ahead: nil, ahead_count: 0)
+                base: x.baseAddress! + 1, rows: list.baseAddress, stride: stride, scale: nil, scale_stride: 0, ahead: nil,
+                ahead_count: 0)
               var queries = tk_queries()
               queries.f32 = qc.baseAddress
               queries.count = Int32(g)
@@ -144,7 +145,9 @@ struct Random {
           }
           #expect(z[h * (n + 2) + n].isNaN)
           for i in 0..<d {
-            let want = (0..<n).reduce(Double(before[h * d + i])) { $0 + Double(p[h * (n + 1) + $1]) * Double(x[1 + Int(list[$1]) * stride + i]) }
+            let want = (0..<n).reduce(Double(before[h * d + i])) {
+              $0 + Double(p[h * (n + 1) + $1]) * Double(x[1 + Int(list[$1]) * stride + i])
+            }
             #expect(abs(Double(o[h * d + i]) - want) < 1e-5)
           }
         }
@@ -170,7 +173,8 @@ struct Random {
                     let source = TensorView(x.baseAddress!, .f32, shape: [3, 5, 11])
                     // rows of `from` in reverse head order
                     let first = TensorView(
-                      a.baseAddress! + 2 * 55 * from.size, from, shape: [3, 5, 11], stride: [-55, 11, 1], scale: sa.baseAddress, scaleStride: [5, 1, 0])
+                      a.baseAddress! + 2 * 55 * from.size, from, shape: [3, 5, 11], stride: [-55, 11, 1], scale: sa.baseAddress,
+                      scaleStride: [5, 1, 0])
                     let second = TensorView(b.baseAddress!, to, shape: [3, 5, 11], scale: sb.baseAddress)
                     let third = TensorView(c.baseAddress!, .f32, shape: [3, 5, 11])
                     try Convert.copy(from: source, to: first)

@@ -20,10 +20,14 @@ import Testing
   @Test(arguments: Kernels.available) func againstSort(_ level: Kernels.Level) {
     var g = Seeded()
     for n in [0, 1, 2, 7, 8, 15, 16, 17, 33, 1000, 5003] {
-      let spread = (0..<n).map { _ in Float.random(in: -1...1, using: &g) * Float(sign: .plus, exponent: Int.random(in: -60...60, using: &g), significand: 1) }
+      let spread = (0..<n).map { _ in
+        Float.random(in: -1...1, using: &g) * Float(sign: .plus, exponent: Int.random(in: -60...60, using: &g), significand: 1)
+      }
       let ties = (0..<n).map { _ in Float(Int.random(in: -2...2, using: &g)) }
       let close = (0..<n).map { _ in Float(bitPattern: 0x3f80_0000 + UInt32.random(in: 0..<50, using: &g)) }
-      let bad = (0..<n).map { i in [Float.nan, .infinity, -.infinity, 0, -0.0, 1, -Float.nan, .leastNonzeroMagnitude][Int.random(in: 0..<8, using: &g)] }
+      let bad = (0..<n).map { i in
+        [Float.nan, .infinity, -.infinity, 0, -0.0, 1, -Float.nan, .leastNonzeroMagnitude][Int.random(in: 0..<8, using: &g)]
+      }
       for k in [-1, 0, 1, 2, n / 3, n - 1, n, n + 5] { for x in [spread, ties, close, bad] { Self.check(x, k, level) } }
     }
   }

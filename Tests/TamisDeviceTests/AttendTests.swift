@@ -50,7 +50,10 @@ final class Cache {
   let v: Tensor
   let n: Int
 
-  init(_ backend: CPUBackend, _ x: Case, seed: UInt64 = 1, scoring: DType? = nil, edit: (inout [Float], inout [Float]) -> Void = { _, _ in })
+  init(
+    _ backend: CPUBackend, _ x: Case, seed: UInt64 = 1, scoring: DType? = nil,
+    edit: (inout [Float], inout [Float]) -> Void = { _, _ in }
+  )
     throws
   {
     var noise = Noise(seed)
@@ -60,7 +63,8 @@ final class Cache {
     n = x.n
     let count = (x.n + x.page - 1) / x.page
     let layout = KVLayout(
-      layers: 1, kvHeads: x.kvHeads, headDim: x.d, dtype: x.dtype, pageTokens: x.page, maxPages: count + 2, scoringCopy: scoring)
+      layers: 1, kvHeads: x.kvHeads, headDim: x.d, dtype: x.dtype, pageTokens: x.page, maxPages: count + 2, scoringCopy: scoring
+    )
     store = try #require(try backend.makeStore(layout) as? CPUStore)
     var order = (0..<count + 2).map { Int32($0) }
     for i in order.indices.dropFirst() { order.swapAt(i, noise.below(i + 1)) }
@@ -73,7 +77,8 @@ final class Cache {
       // two writes, so that slots other than 0 begin one
       let cut = m / 2
       try store.write(layer: 0, page: order[p], slot: 0, count: cut, k: source.0.view, v: source.1.view, from: first)
-      try store.write(layer: 0, page: order[p], slot: cut, count: m - cut, k: source.0.view, v: source.1.view, from: first + cut)
+      try store.write(
+        layer: 0, page: order[p], slot: cut, count: m - cut, k: source.0.view, v: source.1.view, from: first + cut)
     }
     // what the dtype keeps
     k = Tensor(kv, x.kvHeads, x.n, x.d, x.dtype)
@@ -141,7 +146,8 @@ func check(_ x: Case, within given: Double? = nil) throws {
     for i in r.want[h].indices {
       let w = r.want[h][i]
       for j in w.o.indices { worst = max(worst, abs(r.got[h][i][j] - w.o[j]) / top) }
-      worstLSE = w.lse == -.infinity ? max(worstLSE, r.lse[h][i] == -.infinity ? 0 : 1) : max(worstLSE, abs(r.lse[h][i] - w.lse))
+      worstLSE =
+        w.lse == -.infinity ? max(worstLSE, r.lse[h][i] == -.infinity ? 0 : 1) : max(worstLSE, abs(r.lse[h][i] - w.lse))
     }
   }
   #expect(worst <= bound, "\(x): \(worst)")
@@ -249,7 +255,8 @@ let half64 = RoPE(style: .half, rotaryDims: 64)
 
 @Suite struct AttendTensors {
   static func run(
-    _ x: Case, causal: Bool, offset: Int, blas: Bool, queries: DType = .f32, f32Products: Bool = false, within given: Double? = nil
+    _ x: Case, causal: Bool, offset: Int, blas: Bool, queries: DType = .f32, f32Products: Bool = false,
+    within given: Double? = nil
   ) throws {
     let bound = given ?? max(3e-5, 4 * tolerance(x))
     let backend = try CPUBackend(threads: x.threads, level: x.level)
@@ -264,7 +271,8 @@ let half64 = RoPE(style: .half, rotaryDims: 64)
     rule.softcap = x.softcap
     rule.window = x.window
     try backend.attend(
-      q: q.view, k: k.view, v: v.view, rule: rule, mask: DenseMask(causal: causal, queryOffset: offset, blas: blas, f32Products: f32Products),
+      q: q.view, k: k.view, v: v.view, rule: rule,
+      mask: DenseMask(causal: causal, queryOffset: offset, blas: blas, f32Products: f32Products),
       out: out.view, lse: lse.view, progress: nil)
     var worst = 0.0
     for h in 0..<heads {

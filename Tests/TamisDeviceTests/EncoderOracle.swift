@@ -95,7 +95,8 @@ final class EncoderFixture {
 
   init(
     seed: UInt64 = 1, vocabulary: Int = 50, positions: Int = 80, embedding: Int? = nil, hidden: Int, heads: Int, wide: Int,
-    layers count: Int, dtype: DType = .f32, embeddingDType: DType? = nil, activation: EncoderActivation = .gelu, bias: Bool = true
+    layers count: Int, dtype: DType = .f32, embeddingDType: DType? = nil, activation: EncoderActivation = .gelu,
+    bias: Bool = true
   ) {
     var noise = Noise(seed)
     let width = embedding ?? hidden
@@ -128,7 +129,8 @@ final class EncoderFixture {
 
   var weights: EncoderWeights {
     EncoderWeights(
-      word: word.view, position: position.view, type: type.view, embeddingNorm: embeddingNorm.view, projection: projection?.view,
+      word: word.view, position: position.view, type: type.view, embeddingNorm: embeddingNorm.view,
+      projection: projection?.view,
       layers: layers.map {
         EncoderLayerView(
           query: $0.query.view, key: $0.key.view, value: $0.value.view, attentionOutput: $0.attentionOutput.view,
@@ -184,8 +186,13 @@ final class EncoderFixture {
 }
 
 /// Random sequences of the given lengths: ids, positions 0, 1, .. and types.
-func randomTokens(_ lengths: [Int], vocabulary: Int, seed: UInt64 = 9) -> (tokens: RaggedTokens, positions: [Int32], types: [Int32]) {
+func randomTokens(_ lengths: [Int], vocabulary: Int, seed: UInt64 = 9) -> (
+  tokens: RaggedTokens, positions: [Int32], types: [Int32]
+) {
   var noise = Noise(seed)
   let tokens = RaggedTokens(lengths.map { n in (0..<n).map { _ in Int32(noise.below(vocabulary)) } })
-  return (tokens, lengths.flatMap { n in (0..<n).map { Int32($0) } }, lengths.flatMap { n in (0..<n).map { _ in Int32(noise.below(2)) } })
+  return (
+    tokens, lengths.flatMap { n in (0..<n).map { Int32($0) } },
+    lengths.flatMap { n in (0..<n).map { _ in Int32(noise.below(2)) } }
+  )
 }

@@ -14,7 +14,8 @@ struct EncoderTests {
     let backend = try CPUBackend(threads: threads, level: level)
     let program = try backend.makeEncoder(fixture.weights, precision: precision)
     var states = [Float](repeating: .nan, count: batch.tokens.ids.count * fixture.hidden)
-    try program.forward(batch.tokens, positions: batch.positions, types: types ? batch.types : nil, into: &states, progress: nil)
+    try program.forward(
+      batch.tokens, positions: batch.positions, types: types ? batch.types : nil, into: &states, progress: nil)
     return states
   }
 
@@ -51,7 +52,9 @@ struct EncoderTests {
     }
   }
 
-  @Test(arguments: [(LinearPrecision.bf16, 0.04), (.i8, 0.12)]) func narrowProducts(_ precision: LinearPrecision, _ most: Double) throws {
+  @Test(arguments: [(LinearPrecision.bf16, 0.04), (.i8, 0.12)]) func narrowProducts(
+    _ precision: LinearPrecision, _ most: Double
+  ) throws {
     let fixture = EncoderFixture(hidden: 128, heads: 4, wide: 256, layers: 2)
     let batch = randomTokens([40, 25], vocabulary: 50)
     let expected = fixture.forward(batch.tokens, positions: batch.positions, types: batch.types)
@@ -79,7 +82,8 @@ struct EncoderTests {
       for s in 0..<lengths.count {
         let range = batch.tokens.starts[s]..<batch.tokens.starts[s + 1]
         let alone = try run(
-          fixture, (RaggedTokens([Array(batch.tokens[s])]), Array(batch.positions[range]), Array(batch.types[range])), level: level,
+          fixture, (RaggedTokens([Array(batch.tokens[s])]), Array(batch.positions[range]), Array(batch.types[range])),
+          level: level,
           precision: precision)
         #expect(alone == Array(together[range.lowerBound * 64..<range.upperBound * 64]))
       }

@@ -184,7 +184,8 @@ struct LinearTests {
         worst = max(worst, abs(Double(got) - expected) / max(1, abs(expected)))
       }
       #expect(worst < (activation == 3 ? 1e-12 : 1e-6), "\(activation)")
-      let special = try PackedProduct(level: level, precision: .f32, activation: activation)([.nan, .infinity], rows: 2, identity)
+      let special = try PackedProduct(level: level, precision: .f32, activation: activation)(
+        [.nan, .infinity], rows: 2, identity)
       #expect(special[0].isNaN && special[1] == .infinity)
     }
   }
@@ -226,7 +227,8 @@ struct LinearTests {
         var offset: Int32 = 99
         let scale = kernels.quantise_row(x, x.count, 80, kernels.largest(x, x.count), &bytes, &offset)
         let levels = (0..<80).map { i in
-          size == 1 ? Int(bytes[i]) : Int(Int16(truncatingIfNeeded: Int(UInt8(bitPattern: bytes[2 * i])) | Int(bytes[2 * i + 1]) << 8))
+          size == 1
+            ? Int(bytes[i]) : Int(Int16(truncatingIfNeeded: Int(UInt8(bitPattern: bytes[2 * i])) | Int(bytes[2 * i + 1]) << 8))
         }
         return (levels, scale, offset)
       }

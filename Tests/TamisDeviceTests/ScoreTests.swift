@@ -16,7 +16,10 @@ import Glibc
     let x: Case
     let candidates: Range<Int>
 
-    init(_ x: Case, scoring: DType? = nil, candidates: Range<Int>? = nil, edit: (inout [Float], inout [Float]) -> Void = { _, _ in })
+    init(
+      _ x: Case, scoring: DType? = nil, candidates: Range<Int>? = nil,
+      edit: (inout [Float], inout [Float]) -> Void = { _, _ in }
+    )
       throws
     {
       self.x = x
@@ -148,7 +151,9 @@ import Glibc
 
   @Test func sameBitsForAnyThreads() throws {
     for copy in [nil, DType.i8, .bf16] {
-      let runs = try [1, 2, 3].map { try Setup(Case(n: 3000, threads: $0), scoring: copy, candidates: 100..<2900).votes(VoteRule()) }
+      let runs = try [1, 2, 3].map {
+        try Setup(Case(n: 3000, threads: $0), scoring: copy, candidates: 100..<2900).votes(VoteRule())
+      }
       #expect(runs[0] == runs[1] && runs[0] == runs[2])
     }
   }
@@ -156,7 +161,8 @@ import Glibc
   @Test func selectionIsTheTopOfTheVotes() throws {
     let s = try Setup(Case(n: 900), candidates: 100..<800)
     let scores = s.backend.makeScores()
-    try s.backend.score(query: s.query, qHeads: s.heads, over: s.cache.keys, candidates: s.candidates, rule: VoteRule(), into: scores)
+    try s.backend.score(
+      query: s.query, qHeads: s.heads, over: s.cache.keys, candidates: s.candidates, rule: VoteRule(), into: scores)
     var votes = [Float](repeating: 0, count: 700)
     try scores.read(into: &votes)
     let selection = s.backend.makeSelection()
@@ -188,7 +194,9 @@ import Glibc
         // An i8 row that goes into an i8 cache keeps its bits and its scale.
         let kept = from == .i8 && to == .i8 ? source : Tensor(Self.values(source).map { Float($0) }, 3, 20, 24, to)
         for h in 0..<3 {
-          for t in 5..<18 { #expect(zip(back.row(h, t), kept.row(h, t)).allSatisfy { Float($0) == Float($1) }, "\(from) \(to)") }
+          for t in 5..<18 {
+            #expect(zip(back.row(h, t), kept.row(h, t)).allSatisfy { Float($0) == Float($1) }, "\(from) \(to)")
+          }
           #expect(back.row(h, 4).allSatisfy { $0 == 0 })
         }
       }

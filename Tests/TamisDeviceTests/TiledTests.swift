@@ -30,18 +30,21 @@ import Testing
     ]
     for (i, s) in shapes.enumerated() {
       try Self.checkTiled(
-        Case(dtype: dtype, kvHeads: 1 + i % 2, group: s.group, d: s.d, n: s.n, c: s.c, page: i % 3 == 0 ? 16 : 64, level: level))
+        Case(dtype: dtype, kvHeads: 1 + i % 2, group: s.group, d: s.d, n: s.n, c: s.c, page: i % 3 == 0 ? 16 : 64, level: level)
+      )
     }
   }
 
   @Test(arguments: Kernels.available, dtypes) func lists(_ level: Kernels.Level, dtype: DType) throws {
     for positions in [AttentionRule.Positions.compact, .natural] {
       for (i, rope) in [
-        RoPE.none, RoPE(style: .half, rotaryDims: 32), RoPE(style: .interleaved, rotaryDims: 32), RoPE(style: .half, rotaryDims: 20, base: 5000, scale: 0.5),
+        RoPE.none, RoPE(style: .half, rotaryDims: 32), RoPE(style: .interleaved, rotaryDims: 32),
+        RoPE(style: .half, rotaryDims: 20, base: 5000, scale: 0.5),
       ].enumerated() {
         try Self.checkTiled(
           Case(
-            dtype: dtype, kvHeads: 1, group: i % 2 == 0 ? 4 : 1, d: 32, n: 500, c: 18, page: i % 2 == 0 ? 64 : 16, rope: rope, positions: positions,
+            dtype: dtype, kvHeads: 1, group: i % 2 == 0 ? 4 : 1, d: 32, n: 500, c: 18, page: i % 2 == 0 ? 64 : 16, rope: rope,
+            positions: positions,
             list: (sinks: 7, selected: 90, recent: 41), level: level))
       }
     }
@@ -89,7 +92,9 @@ import Testing
   }
 
   /// Queries of a panel see different numbers of keys. What a later one may not use must not reach an earlier one.
-  @Test(arguments: Kernels.available, [DType.f32, .f16, .bf16]) func nonFiniteReachesItsQueriesOnly(_ level: Kernels.Level, dtype: DType) throws {
+  @Test(arguments: Kernels.available, [DType.f32, .f16, .bf16]) func nonFiniteReachesItsQueriesOnly(
+    _ level: Kernels.Level, dtype: DType
+  ) throws {
     for rope in [RoPE.none, RoPE(style: .half, rotaryDims: 32)] {
       for (inKey, value) in [(true, Float.nan), (false, .nan), (true, .infinity), (false, -.infinity)] {
         // Query i stands at 60 + i: those from 70 on see the bad row.

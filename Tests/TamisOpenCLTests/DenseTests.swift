@@ -27,7 +27,8 @@ extension OpenCLTests {
     static func check(_ x: DenseCase, within tolerance: Double = 2e-5) throws {
       let backend = try #require(Device.backend)
       var random = Random(UInt64(x.c * 1000 + x.n + x.d))
-      let q = random.array(x.heads * x.c * x.d), k = random.array(x.kvHeads * x.n * x.d), v = random.array(x.kvHeads * x.n * x.d)
+      let q = random.array(x.heads * x.c * x.d), k = random.array(x.kvHeads * x.n * x.d),
+        v = random.array(x.kvHeads * x.n * x.d)
       let bias = random.array(x.heads)
       let offset = x.offset ?? x.n - x.c
       var oracle = Oracle(

@@ -22,7 +22,8 @@ final class TestCache {
     self.layer = layer
     let needed = (n + pageTokens - 1) / pageTokens
     layout = KVLayout(
-      layers: layers, kvHeads: kvHeads, headDim: d, dtype: dtype, pageTokens: pageTokens, maxPages: needed + 3, scoringCopy: copy)
+      layers: layers, kvHeads: kvHeads, headDim: d, dtype: dtype, pageTokens: pageTokens, maxPages: needed + 3,
+      scoringCopy: copy)
     store = try backend.makeStore(layout)
     var random = Random(seed)
     var k = random.array(kvHeads * n * d), v = random.array(kvHeads * n * d)

@@ -100,8 +100,12 @@ private func parse(_ line: String) throws -> JSON { try Array(line.utf8).withUns
   @Test func nothingIn() throws {
     let (report, lines, _) = try run("") { $0.filter = .paper }
     #expect(report == AnnotationFile.Report() && lines.isEmpty)
-    #expect { try AnnotationFile.annotate("/nowhere/at/all", to: "/tmp/out") } throws: { ($0 as? TamisError)?.status == .notFound }
-    #expect { try AnnotationFile.annotate("/dev/null", to: "/nowhere/at/all") } throws: { ($0 as? TamisError)?.status == .io || ($0 as? TamisError)?.status == .notFound }
+    #expect { try AnnotationFile.annotate("/nowhere/at/all", to: "/tmp/out") } throws: {
+      ($0 as? TamisError)?.status == .notFound
+    }
+    #expect { try AnnotationFile.annotate("/dev/null", to: "/nowhere/at/all") } throws: {
+      ($0 as? TamisError)?.status == .io || ($0 as? TamisError)?.status == .notFound
+    }
     #expect(throws: TamisError.self) { try run("{\"text\": \"a\", \"compressed\": \"a\"}") { $0.window = 0 } }
   }
 

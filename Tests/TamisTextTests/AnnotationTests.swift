@@ -3,13 +3,16 @@ import Testing
 
 @testable import TamisText
 
-func annotate(_ text: String, _ compressed: String, _ alignment: WordAlignment = .exact, window: Int = 150) throws -> Annotation {
+func annotate(_ text: String, _ compressed: String, _ alignment: WordAlignment = .exact, window: Int = 150) throws -> Annotation
+{
   try withBytes(text) { text in
     try withBytes(compressed) { try Annotation(text, compressed: $0, alignment: alignment, window: window) }
   }
 }
 
-private func kept(_ text: String, _ compressed: String, _ alignment: WordAlignment = .exact, window: Int = 150) throws -> [String] {
+private func kept(_ text: String, _ compressed: String, _ alignment: WordAlignment = .exact, window: Int = 150) throws
+  -> [String]
+{
   let annotation = try annotate(text, compressed, alignment, window: window)
   return zip(strings(text, annotation.words), annotation.labels).filter(\.1).map(\.0)
 }
@@ -32,11 +35,14 @@ private func windowOracle(_ original: [Int32], _ compressed: [Int32], _ window: 
 }
 
 /// Every embedding, the cheapest of them, the latest places among equals from the last word back.
-private func exactOracle(_ original: [Int32], _ compressed: [Int32], _ lines: [Int32], _ surface: (Int, Int) -> Int) -> [Bool]? {
+private func exactOracle(_ original: [Int32], _ compressed: [Int32], _ lines: [Int32], _ surface: (Int, Int) -> Int) -> [Bool]?
+{
   var best: (cost: Int, places: [Int])?
   func extend(_ places: [Int], _ cost: Int) {
     if places.count == compressed.count {
-      if best == nil || cost < best!.cost || cost == best!.cost && places.reversed().lexicographicallyPrecedes(best!.places.reversed(), by: >) {
+      if best == nil || cost < best!.cost
+        || cost == best!.cost && places.reversed().lexicographicallyPrecedes(best!.places.reversed(), by: >)
+      {
         best = (cost, places)
       }
       return
@@ -58,7 +64,10 @@ private func exactOracle(_ original: [Int32], _ compressed: [Int32], _ lines: [I
 @Suite struct AnnotationTests {
   @Test func wordsAreKept() throws {
     let text = "Well, um, the Council approved, on Monday, a budget of $5.2 million."
-    #expect(try kept(text, "council approved Monday budget $5.2 million") == ["Council", "approved,", "Monday,", "budget", "$5.2", "million."])
+    #expect(
+      try kept(text, "council approved Monday budget $5.2 million") == [
+        "Council", "approved,", "Monday,", "budget", "$5.2", "million.",
+      ])
     for alignment in [WordAlignment.exact, .window] {
       #expect(try kept(text, text, alignment) == strings(text, try annotate(text, text).words))
       #expect(try kept(text, "", alignment) == [])
@@ -66,8 +75,10 @@ private func exactOracle(_ original: [Int32], _ compressed: [Int32], _ lines: [I
   }
 
   @Test(arguments: [
-    ("Yeah,", "yeah"), ("(Contributed", "contributed"), ("\u{201c}Word\u{201d}\u{2026}", "word"), ("don't", "don't"), ("&", "&"),
-    ("--", "--"), ("$5.2", "5.2"), ("T_V_s.", "t_v_s"), ("STRASSE", "strasse"), ("Straße", "strasse"), ("ÄÖ", "äö"), ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
+    ("Yeah,", "yeah"), ("(Contributed", "contributed"), ("\u{201c}Word\u{201d}\u{2026}", "word"), ("don't", "don't"),
+    ("&", "&"),
+    ("--", "--"), ("$5.2", "5.2"), ("T_V_s.", "t_v_s"), ("STRASSE", "strasse"), ("Straße", "strasse"), ("ÄÖ", "äö"),
+    ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
     ("ıI", "ıi"), ("\u{fb01}n", "fin"), ("a\u{301}", "a\u{301}"), ("€", "€"),
   ])
   func keys(_ word: String, _ expected: String) {
@@ -88,7 +99,8 @@ private func exactOracle(_ original: [Int32], _ compressed: [Int32], _ lines: [I
     #expect(annotation.alignment == .exact)
     #expect(annotation.labels.map { $0 ? 1 : 0 } == [0, 1, 1, 0, 1, 1, 0, 1, 0, 1, 0])
     // the window takes the first it meets
-    #expect(try annotate(text, "I think the plan is good", .window).labels.map { $0 ? 1 : 0 } == [1, 0, 1, 1, 0, 1, 1, 0, 0, 1, 0])
+    #expect(
+      try annotate(text, "I think the plan is good", .window).labels.map { $0 ? 1 : 0 } == [1, 0, 1, 1, 0, 1, 1, 0, 0, 1, 0])
     // case tells two equal words apart
     #expect(try annotate("may x May", "May").labels == [false, false, true])
     #expect(try annotate("May x may", "May").labels == [true, false, false])

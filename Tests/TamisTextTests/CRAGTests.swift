@@ -4,7 +4,9 @@ import Testing
 
 @testable import TamisText
 
-private func cluster(_ points: [[Float]], threads: Int = 1, _ change: (inout CRAG.Options) -> Void = { _ in }) throws -> Clusters {
+private func cluster(_ points: [[Float]], threads: Int = 1, _ change: (inout CRAG.Options) -> Void = { _ in }) throws
+  -> Clusters
+{
   var options = CRAG.Options()
   options.normalise = false
   change(&options)
@@ -93,7 +95,8 @@ private func inertia(_ points: [[Float]], _ labels: [Int32]) -> Double {
     }
     let flat = points.flatMap(\.self)
     let found = flat.withUnsafeBufferPointer {
-      Silhouette.means(Points($0.baseAddress!, n: 60, d: 3), [labels, [Int32](repeating: 0, count: 60)], on: try! CPUBackend(threads: 2))
+      Silhouette.means(
+        Points($0.baseAddress!, n: 60, d: 3), [labels, [Int32](repeating: 0, count: 60)], on: try! CPUBackend(threads: 2))
     }
     #expect(abs(found[0] - expected / 60) < 1e-6)
     #expect(found[1].isNaN)
@@ -204,7 +207,10 @@ private func inertia(_ points: [[Float]], _ labels: [Int32]) -> Double {
     let found = try cluster(points) { $0.normalise = true }
     #expect(found.labels == (0..<40).map { Int32($0 % 4) })
     #expect(found.inertia < 1e-12)
-    #expect(try cluster([[0, 0], [0, 0], [1, 0], [2, 0], [0, 0], [3, 0]]) { ($0.k, $0.normalise) = (2, true) }.labels == [0, 0, 1, 1, 0, 1])
+    #expect(
+      try cluster([[0, 0], [0, 0], [1, 0], [2, 0], [0, 0], [3, 0]]) { ($0.k, $0.normalise) = (2, true) }.labels == [
+        0, 0, 1, 1, 0, 1,
+      ])
   }
 
   @Test func badInput() {
@@ -217,7 +223,9 @@ private func inertia(_ points: [[Float]], _ labels: [Int32]) -> Double {
     #expect(throws: TamisError.self) { try cluster(points) { $0.k = 0 } }
     #expect(throws: TamisError.self) { try cluster(points) { $0.restarts = 0 } }
     #expect(throws: TamisError.self) { try cluster(points) { $0.maxIterations = 0 } }
-    for tolerance in [-1, Double.nan, .infinity] { #expect(throws: TamisError.self) { try cluster(points) { $0.tolerance = tolerance } } }
+    for tolerance in [-1, Double.nan, .infinity] {
+      #expect(throws: TamisError.self) { try cluster(points) { $0.tolerance = tolerance } }
+    }
     // The largest numbers, whose squares f32 cannot hold.
     #expect(throws: Never.self) { try cluster(noise(10, 2, seed: 1).map { $0.map { $0 * 3e38 } }) }
   }

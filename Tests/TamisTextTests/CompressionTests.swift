@@ -6,8 +6,10 @@ import Testing
 /// Native mode: invariants, budgets, forced words, bad input.
 @Suite struct CompressionTests {
   static let nasty: [[UInt8]] = [
-    [], [0x20], [0x0a, 0x0a, 0x09], [0], [0xff], [0xc3], [0xe2, 0x82], [0xed, 0xa0, 0x80], Array("a\0b".utf8), Array(" lead and trail ".utf8),
-    [0x61, 0xff, 0x20, 0xfe, 0x62], Array("\u{feff}bom".utf8), Array("[SEP] <|endoftext|> [NEW3]".utf8), Array("a\r\nb\u{a0}c\u{3000}d".utf8),
+    [], [0x20], [0x0a, 0x0a, 0x09], [0], [0xff], [0xc3], [0xe2, 0x82], [0xed, 0xa0, 0x80], Array("a\0b".utf8),
+    Array(" lead and trail ".utf8),
+    [0x61, 0xff, 0x20, 0xfe, 0x62], Array("\u{feff}bom".utf8), Array("[SEP] <|endoftext|> [NEW3]".utf8),
+    Array("a\r\nb\u{a0}c\u{3000}d".utf8),
     Array("🙂🙃 ﷽ ﬁ Å".utf8), Array("\u{202e}bidi\u{202c} x".utf8),
   ]
 
@@ -23,7 +25,8 @@ import Testing
     }
   }
 
-  /// Spans ascend and lie apart; the output is their bytes, with spaces between at most; no byte that is no white space comes from elsewhere.
+  /// Spans ascend and lie apart; the output is their bytes, with spaces between at most; no byte that is no white space comes
+  /// from elsewhere.
   @Test func outputIsSpansOfTheText() throws {
     let compressor = try toyCompressor()
     for text in Self.nasty + [Array(babble(2000).utf8), Array("a-b (c)d/e;f,g".utf8)] {
@@ -146,7 +149,9 @@ import Testing
         $0.rate = rate
         $0.forceTokens = ["?", "The answer is", "item"]
       }
-      let kept = result.contexts[0].words.filter(\.isKept).map { String(decoding: bytes[Int($0.start)..<Int($0.end)], as: UTF8.self) }
+      let kept = result.contexts[0].words.filter(\.isKept).map {
+        String(decoding: bytes[Int($0.start)..<Int($0.end)], as: UTF8.self)
+      }
       #expect(kept.filter { $0 == "?" }.count == 2)
       #expect(String(decoding: result.text, as: UTF8.self).contains("The answer is"))
       #expect(kept.contains("item"))
@@ -250,7 +255,8 @@ import Testing
     // the rate is the total: what was dropped with the texts is not dropped twice
     let budget = Int((0.5 * Double(result.originTokens)).rounded())
     let kept = result.contexts.filter(\.kept).reduce(0) { $0 + $1.originTokens }
-    #expect(result.compressedTokens == min(kept, result.compressedTokens) && result.compressedTokens >= min(budget, kept) * 99 / 100)
+    #expect(
+      result.compressedTokens == min(kept, result.compressedTokens) && result.compressedTokens >= min(budget, kept) * 99 / 100)
     #expect(result.text.count < all.text.count + 200)
   }
 

@@ -23,7 +23,8 @@ import Testing
     #expect(try decoded(#"{"type": "ByteLevel"}"#, ["Ã", "a"]) == "\u{fffd}a")
     #expect(try decoded(#"{"type": "ByteLevel"}"#, ["漢", "a"]) == "漢a")
     #expect(
-      try decoded(####"{"type": "WordPiece", "prefix": "##", "cleanup": true}"####, ["do", "not", "go", "##ing", ".", "it", "'s"])
+      try decoded(
+        ####"{"type": "WordPiece", "prefix": "##", "cleanup": true}"####, ["do", "not", "go", "##ing", ".", "it", "'s"])
         == "do not going. it's")
     #expect(
       try decoded(####"{"type": "WordPiece", "prefix": "##", "cleanup": false}"####, ["##a", "##b", "."]) == "##ab .")
@@ -64,6 +65,45 @@ import Testing
     run.add(pieces[0], into: &out)
     run.finish(into: &out)
     #expect(String(decoding: out, as: UTF8.self) == "😀\u{fffd}")
+  }
+
+  /// Pieces that were taken back leave no trace, whatever a decoder holds.
+  @Test func takingBack() throws {
+    let chains = [
+      #"{"type": "ByteLevel"}"#, #"{"type": "ByteFallback"}"#, #"{"type": "BPEDecoder", "suffix": "</w>"}"#,
+      ####"{"type": "WordPiece", "prefix": "##", "cleanup": true}"####,
+      #"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}"#, "null",
+      """
+      {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+       {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 2, "stop": 1}]}
+      """,
+    ]
+    let pieces = ["▁", "a", "##b", "<0xC3>", "<0xA9>", "</w>", "Ã", "©", "x</w>", "▁▁y", "", " "].map { Array($0.utf8) }
+    var state: UInt64 = 7
+    func random(_ n: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1
+      return Int(state >> 40) % n
+    }
+    for chain in chains {
+      let json = try Array(chain.utf8).withUnsafeBytes { try JSON($0) }
+      var straight = try DecoderChain(json).run()
+      var wavering = try DecoderChain(json).run()
+      var expected: [UInt8] = []
+      var found: [UInt8] = []
+      for _ in 0..<400 {
+        let mark = wavering.mark()
+        var lost: [UInt8] = []
+        for _ in 0..<random(3) { wavering.add(pieces[random(pieces.count)], into: &lost) }
+        wavering.rollBack(to: mark)
+        let piece = pieces[random(pieces.count)]
+        straight.add(piece, into: &expected)
+        wavering.add(piece, into: &found)
+        #expect(found == expected)
+      }
+      straight.finish(into: &expected)
+      wavering.finish(into: &found)
+      #expect(found == expected)
+    }
   }
 }
 

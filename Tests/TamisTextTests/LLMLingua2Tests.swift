@@ -2,13 +2,16 @@ import TamisCore
 import Testing
 @testable import TamisText
 
-/// llmlingua 0.2.2's words and choice on given pieces and probabilities; expectations by hand, and by loops written from the method's steps.
+/// llmlingua 0.2.2's words and choice on given pieces and probabilities; expectations by hand, and by loops written from the
+/// method's steps.
 @Suite struct LLMLingua2Tests {
   func rules(
-    _ family: PieceFamily, force: [String] = [], map: [(String, String)] = [], digits: Bool = false, rule: WordProbability = .mean
+    _ family: PieceFamily, force: [String] = [], map: [(String, String)] = [], digits: Bool = false,
+    rule: WordProbability = .mean
   ) -> LLMLingua2Words {
     LLMLingua2Words(
-      family: family, forceTokens: force.utf8Set, map: map.map { (Array($0.0.utf8), Array($0.1.utf8)) }, reserveDigits: digits, rule: rule)
+      family: family, forceTokens: force.utf8Set, map: map.map { (Array($0.0.utf8), Array($0.1.utf8)) }, reserveDigits: digits,
+      rule: rule)
   }
 
   func merge(_ rules: LLMLingua2Words, _ pieces: [String], _ p: [Float]) throws -> LLMLingua2Words.Chunk {
@@ -18,14 +21,16 @@ import Testing
   func spelled(_ chunk: LLMLingua2Words.Chunk) -> [String] { chunk.words.map { String(decoding: $0, as: UTF8.self) } }
 
   @Test func wordPieces() throws {
-    let chunk = try merge(rules(.wordPiece), ["[CLS]", "play", "##ing", ".", "[UNK]", "##x", "[SEP]"], [0, 0.2, 0.4, 0.6, 0.9, 0.1, 0])
+    let chunk = try merge(
+      rules(.wordPiece), ["[CLS]", "play", "##ing", ".", "[UNK]", "##x", "[SEP]"], [0, 0.2, 0.4, 0.6, 0.9, 0.1, 0])
     #expect(spelled(chunk) == ["playing", ".x"])  // what follows a skipped piece joins the word before it
     #expect(chunk.probabilities == [.single((Float(0.2) + 0.4) / 2), .single((Float(0.6) + 0.1) / 2)])
     #expect(chunk.plain == [(Float(0.2) + 0.2) / 2, (Float(0.6) + 0.6) / 2])
   }
 
   @Test func sentencePieces() throws {
-    let chunk = try merge(rules(.sentencePiece), ["▁do", "n", "'", "t", "()", "...", "▁", "5"], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+    let chunk = try merge(
+      rules(.sentencePiece), ["▁do", "n", "'", "t", "()", "...", "▁", "5"], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
     #expect(spelled(chunk) == ["▁don", "'t", "()...", "▁5"])
     #expect(!PieceFamily.isInPunctuation(Array("...".utf8)) && !PieceFamily.isInPunctuation(Array("''".utf8)))
     for run in [",", "()", "-.", "/:", "@["] { #expect(PieceFamily.isInPunctuation(Array(run.utf8))) }
@@ -41,15 +46,21 @@ import Testing
     #expect(chunk.probabilities == [.single(0.1), .forced, .forced])
     let plain = try merge(rules(.sentencePiece, force: ["."]), [".", "x"], [0.2, 0.3])
     #expect(plain.probabilities == [.single((1 + Float(0.3)) / 2)])
-    let mapped = try merge(rules(.wordPiece, force: ["\n"], map: [("\n", "[NEW0]")]), ["a", "[NEW0]", "[NEW1]"], [0.1, 0.2, 0.3])
-    #expect(spelled(mapped) == ["a", "\n", "[NEW1]"] && mapped.probabilities[1] == .forced && mapped.probabilities[2] == .single(0.3))
+    let mapped = try merge(
+      rules(.wordPiece, force: ["\n"], map: [("\n", "[NEW0]")]), ["a", "[NEW0]", "[NEW1]"], [0.1, 0.2, 0.3])
+    #expect(
+      spelled(mapped) == ["a", "\n", "[NEW1]"] && mapped.probabilities[1] == .forced && mapped.probabilities[2] == .single(0.3))
   }
 
   @Test func equalProbabilitiesAreAllDropped() throws {
     var chunk = try merge(rules(.wordPiece), ["a", "b", "c"], [0.5, 0.5, 0.5])
-    #expect(try rules(.wordPiece).keep(&chunk, weights: [1, 1, 1], reduceRate: 0.5, dropConsecutive: false) == [false, false, false])
+    #expect(
+      try rules(.wordPiece).keep(&chunk, weights: [1, 1, 1], reduceRate: 0.5, dropConsecutive: false) == [false, false, false])
     var ones = try merge(rules(.wordPiece, force: ["a", "b"]), ["a", "b", "c"], [0.5, 0.5, 0.5])
-    #expect(try rules(.wordPiece, force: ["a", "b"]).keep(&ones, weights: [9, 9, 1], reduceRate: 0.5, dropConsecutive: false) == [true, true, false])
+    #expect(
+      try rules(.wordPiece, force: ["a", "b"]).keep(&ones, weights: [9, 9, 1], reduceRate: 0.5, dropConsecutive: false) == [
+        true, true, false,
+      ])
   }
 
   @Test func ratesBecomeWholePercentiles() throws {
@@ -75,8 +86,10 @@ import Testing
   @Test func weightsReplicate() throws {
     // the median of 0.1 (5 times), 0.5, 0.9 is 0.1, that of the bare words 0.5
     var chunk = try merge(rules(.wordPiece), ["a", "b", "c"], [0.1, 0.5, 0.9])
-    #expect(try rules(.wordPiece).keep(&chunk, weights: [5, 1, 1], reduceRate: 0.49, dropConsecutive: false) == [false, true, true])
-    #expect(try rules(.wordPiece).keep(&chunk, weights: [1, 1, 1], reduceRate: 0.49, dropConsecutive: false) == [false, false, true])
+    #expect(
+      try rules(.wordPiece).keep(&chunk, weights: [5, 1, 1], reduceRate: 0.49, dropConsecutive: false) == [false, true, true])
+    #expect(
+      try rules(.wordPiece).keep(&chunk, weights: [1, 1, 1], reduceRate: 0.49, dropConsecutive: false) == [false, false, true])
   }
 
   @Test func repeatsAreDropped() throws {
@@ -85,10 +98,11 @@ import Testing
       var chunk = try merge(words, [".", "a", ".", "b", "."], [0.5, 0.1, 0.5, 0.9, 0.5])
       return try words.keep(&chunk, weights: [1, 1, 1, 1, 1], reduceRate: reduceRate, dropConsecutive: true)
     }
-    // Stops count as 1. The 20th percentile of 0.1, 0.9, 1, 1, 1 is 0.74: nothing above it stands between the first two stops, b
-    // does between the others. The 21st of what is left, 0, 0.1, 0.9, 1, 1, is 0.084.
+    // Stops count as 1. The 20th percentile of 0.1, 0.9, 1, 1, 1 is 0.74: nothing above it stands between the first two stops,
+    // b does between the others. The 21st of what is left, 0, 0.1, 0.9, 1, 1, is 0.084.
     #expect(try kept(0.2) == [true, true, false, true, true])
-    // The 30th is 0.92, which b does not reach either: of the stops only the first stays. The 31st of 0, 0, 0.1, 0.9, 1 is 0.024.
+    // The 30th is 0.92, which b does not reach either: of the stops only the first stays. The 31st of 0, 0, 0.1, 0.9, 1 is
+    // 0.024.
     #expect(try kept(0.3) == [true, true, false, true, false])
   }
 

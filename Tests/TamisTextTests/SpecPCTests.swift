@@ -41,7 +41,9 @@ private func oracle(_ s: [Double], window: Int, _ b: SpecPCBudget) -> [Int32] {
     }
   }
   var ind = Array(0..<n)
-  if b.capacity < n { ind = Array(ind.sorted { smooth[$0] != smooth[$1] ? smooth[$0] > smooth[$1] : $0 < $1 }.prefix(b.capacity)) }
+  if b.capacity < n {
+    ind = Array(ind.sorted { smooth[$0] != smooth[$1] ? smooth[$0] > smooth[$1] : $0 < $1 }.prefix(b.capacity))
+  }
   let m = b.neighbours ?? b.kernel
   if m > 0 {
     var offsets = Array(-((m - 1) / 2)...(m - 1 - (m - 1) / 2))

@@ -162,7 +162,9 @@ import Testing
   }
 
   @Test func pathsThatAreNone() {
-    for (path, status) in [("/nonexistent", Status.notFound), ("/nonexistent/tokenizer.json", .notFound), ("", .invalidArgument)] {
+    for (path, status) in [
+      ("/nonexistent", Status.notFound), ("/nonexistent/tokenizer.json", .notFound), ("", .invalidArgument),
+    ] {
       do {
         _ = try Tokenizer(path: path)
         Issue.record("opened \(path)")

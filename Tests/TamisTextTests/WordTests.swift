@@ -11,7 +11,10 @@ import Testing
   }
 
   @Test func numbersAndContractionsAreWhole() throws {
-    for word in ["3.5", "1,000", "1,234,567.89", "10:30", "1/2", "don't", "it’s", "U.S", "AT&T", "well-known", "snake_case", "50%", "$5", "-7", "2020-2021"] {
+    for word in [
+      "3.5", "1,000", "1,234,567.89", "10:30", "1/2", "don't", "it’s", "U.S", "AT&T", "well-known", "snake_case", "50%", "$5",
+      "-7", "2020-2021",
+    ] {
       #expect(try words("a \(word) b") == ["a", word, "b"], "\(word)")
       #expect(try words("a \(word) b", width: 1) == ["a", word, "b"], "\(word)")
     }

@@ -6,6 +6,12 @@ uint32_t tamis_test_initialisers(void);
 uint32_t tamis_test_initialisers(void) {
   tamis_context_options context = TAMIS_CONTEXT_OPTIONS_INIT;
   tamis_attention_options attention = TAMIS_ATTENTION_OPTIONS_INIT;
+  tamis_zero_tuning_options zero = TAMIS_ZERO_TUNING_OPTIONS_INIT;
+  tamis_zero_tuning_result tuned = TAMIS_ZERO_TUNING_RESULT_INIT;
+  tamis_act_options act = TAMIS_ACT_OPTIONS_INIT;
+  tamis_tiles tiles = TAMIS_TILES_INIT;
+  tamis_sparse_options prefill = TAMIS_SPARSE_OPTIONS_INIT;
+  tamis_sparse_stats sparse = TAMIS_SPARSE_STATS_INIT;
   tamis_kv_options kv = TAMIS_KV_OPTIONS_INIT;
   tamis_selector_options selector = TAMIS_SELECTOR_OPTIONS_INIT;
   tamis_retrieval_stats stats = TAMIS_RETRIEVAL_STATS_INIT;
@@ -27,7 +33,7 @@ uint32_t tamis_test_initialisers(void) {
   tamis_encoded encoded = TAMIS_ENCODED_INIT;
   tamis_boundary_options boundaries = TAMIS_BOUNDARY_OPTIONS_INIT;
   tamis_chunk_index_options chunks = TAMIS_CHUNK_INDEX_OPTIONS_INIT;
-  return boundaries.struct_size + chunks.struct_size + tokenizer.struct_size + encode.struct_size + encoded.struct_size + compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
+  return zero.struct_size + tuned.struct_size + act.struct_size + prefill.struct_size + boundaries.struct_size + chunks.struct_size + tokenizer.struct_size + encode.struct_size + encoded.struct_size + compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
          annotated.struct_size + context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
-         (uint32_t)rope.style + encoder.struct_size + info.struct_size;
+         tiles.struct_size + sparse.struct_size + (uint32_t)rope.style + encoder.struct_size + info.struct_size;
 }

@@ -84,12 +84,13 @@ static const way ways[] = {
 
 static void run(int threads, tamis_dtype dtype, const char *dtype_name, tamis_dtype copy, const way *w) {
   char name[160];
-  snprintf(name, sizeof name, "%s, %s%s, %d thread%s", w->name, dtype_name, copy >= 0 ? " with an i8 scoring copy" : "", threads,
-           threads == 1 ? "" : "s");
+  snprintf(name, sizeof name, "%s, %s%s, %d thread%s", w->name, dtype_name, copy >= 0 ? " with an i8 scoring copy" : "",
+           threads, threads == 1 ? "" : "s");
   tamis_context_options context_options = TAMIS_CONTEXT_OPTIONS_INIT;
   context_options.n_threads = threads;
   tamis_kv_options kv = TAMIS_KV_OPTIONS_INIT;
-  kv.layers = LAYERS, kv.kv_heads = KV_HEADS, kv.head_dim = DIM, kv.dtype = dtype, kv.page_tokens = PAGE, kv.scoring_copy = copy;
+  kv.layers = LAYERS, kv.kv_heads = KV_HEADS, kv.head_dim = DIM, kv.dtype = dtype, kv.page_tokens = PAGE,
+  kv.scoring_copy = copy;
   kv.rope.style = TAMIS_ROPE_HALF;
   tamis_selector_options options = TAMIS_SELECTOR_OPTIONS_INIT;
   options.method = w->method, options.q_heads = Q_HEADS, options.similarity = w->similarity;
@@ -100,8 +101,9 @@ static void run(int threads, tamis_dtype dtype, const char *dtype_name, tamis_dt
   tamis_sequence s = 0;
   made = 0;
   counting = 1;
-  int ready = tamis_context_create(&context_options, &context) == TAMIS_OK && tamis_kv_create(context, &kv, &cache) == TAMIS_OK
-              && tamis_selector_create(cache, &options, &selector) == TAMIS_OK && tamis_kv_sequence_create(cache, &s) == TAMIS_OK;
+  int ready = tamis_context_create(&context_options, &context) == TAMIS_OK &&
+              tamis_kv_create(context, &kv, &cache) == TAMIS_OK &&
+              tamis_selector_create(cache, &options, &selector) == TAMIS_OK && tamis_kv_sequence_create(cache, &s) == TAMIS_OK;
   counting = 0;
   if (!check(ready, name, tamis_last_error())) return;
   check(made > 0, name, "creating handles was not counted: the counter does not stand before the C library's functions");

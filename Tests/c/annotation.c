@@ -16,7 +16,8 @@ static void test_pairs(void) {
   int64_t count = -1;
   tamis_annotation a = TAMIS_ANNOTATION_INIT;
   OK(tamis_annotate(text, sizeof text - 1, kept, sizeof kept - 1, TAMIS_ALIGN_EXACT, 0, words, labels, 8, &count, &a));
-  CHECK(count == 6 && words[0].end == 5 && labels[0] == 0 && labels[2] == 1 && labels[3] == 1 && labels[4] == 0 && labels[5] == 1);
+  CHECK(count == 6 && words[0].end == 5 && labels[0] == 0 && labels[2] == 1 && labels[3] == 1 && labels[4] == 0 &&
+        labels[5] == 1);
   CHECK(a.words == 6 && a.compressed_words == 3 && a.labelled == 3 && a.variation_rate == 0 && a.matching_rate == 0.5);
   CHECK(a.hitting_rate == 0.5 && a.alignment_gap == 0 && a.alignment == TAMIS_ALIGN_EXACT);
   OK(tamis_annotate(text, sizeof text - 1, "good plan", 9, TAMIS_ALIGN_EXACT, 150, NULL, NULL, 0, &count, &a));
@@ -30,7 +31,8 @@ static void test_pairs(void) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "window", tamis_annotate(text, 4, kept, 4, 0, INT32_MAX, NULL, NULL, 0, &count, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "alignment", tamis_annotate(text, 4, kept, 4, 2, 0, NULL, NULL, 0, &count, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "compressed", tamis_annotate(text, 4, NULL, 4, 0, 0, NULL, NULL, 0, &count, NULL));
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "compressed_length", tamis_annotate(text, 4, kept, SIZE_MAX, 0, 0, NULL, NULL, 0, &count, NULL));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "compressed_length",
+        tamis_annotate(text, 4, kept, SIZE_MAX, 0, 0, NULL, NULL, 0, &count, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "count", tamis_annotate(text, 4, kept, 4, 0, 0, NULL, NULL, 0, NULL, NULL));
   a.struct_size = 8;
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "annotation", tamis_annotate(text, 4, kept, 4, 0, 0, NULL, NULL, 0, &count, &a));
@@ -67,7 +69,8 @@ static void test_files(void) {
   o.bad_line = bad_line;
   o.bad_line_user = &bad;
   OK(tamis_annotate_file(in, out, &o, &report));
-  CHECK(bad == 1 && last_bad_line == 2 && report.pairs == 1 && report.bad_lines == 1 && report.kept == 1 && report.labelled == 2);
+  CHECK(bad == 1 && last_bad_line == 2 && report.pairs == 1 && report.bad_lines == 1 && report.kept == 1 &&
+        report.labelled == 2);
   file = fopen(out, "r");
   CHECK(file != NULL && fgets(line, sizeof line, file) != NULL);
   CHECK(strstr(line, "\"id\": 7") != NULL && strstr(line, "\"labels\": [1, 0, 1]") != NULL);

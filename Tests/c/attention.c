@@ -2,7 +2,8 @@
 #include "check.h"
 
 enum { HQ = 4, HK = 2, N = 40, D = 16 };
-static float q[HQ * N * D], k[HK * N * D], v[HK * N * D], out[HQ * N * D], lse[HQ * N], part[2][HQ * N * D], part_lse[2][HQ * N];
+static float q[HQ * N * D], k[HK * N * D], v[HK * N * D], out[HQ * N * D], lse[HQ * N], part[2][HQ * N * D],
+    part_lse[2][HQ * N];
 
 typedef struct call {
   tamis_attention_options options;

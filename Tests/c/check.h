@@ -113,10 +113,13 @@ static inline tamis_context *make_context(int32_t threads) {
 void test_core(void);
 void test_tensors(void);
 void test_attention(void);
+void test_sinks(void);
+void test_sparse_attention(void);
 void test_kv_cache(void);
 void test_snapshots(void);
 void test_retrieval(void);
 void test_ops(void);
+void test_sparse_prefill(void);
 void test_weights(void);
 void test_text_scores(void);
 void test_clusters(void);

@@ -2,8 +2,8 @@
 #include "check.h"
 #include <unistd.h>
 
-static const char text[] =
-    "John said that the meeting would start at 10:30 on Monday, and that everyone should bring the 3.5 kg sample to the office.";
+static const char text[] = "John said that the meeting would start at 10:30 on Monday, and that everyone should bring the 3.5 "
+                           "kg sample to the office.";
 
 static int32_t refuse(double done, void *user) { return user != NULL && done > 2; }
 
@@ -32,7 +32,8 @@ static void test_result(tamis_compressor *compressor) {
   OK(tamis_compression_spans(c, 0, &spans, &n));
   int ascending = n > 0;
   for (int64_t i = 0; i < n; i++)
-    ascending &= spans[i].start < spans[i].end && spans[i].end <= (int64_t)sizeof text - 1 && (i == 0 || spans[i].start > spans[i - 1].end);
+    ascending &= spans[i].start < spans[i].end && spans[i].end <= (int64_t)sizeof text - 1 &&
+                 (i == 0 || spans[i].start > spans[i - 1].end);
   CHECK(ascending);
   OK(tamis_compression_words(c, 0, &words, &n));
   int forced = 0;
@@ -49,7 +50,8 @@ static void test_result(tamis_compressor *compressor) {
   options.rate = 1;
   OK(tamis_compress(compressor, texts, lengths, 2, &options, &c));
   OK(tamis_compression_text(c, -1, &out, &length));
-  CHECK(length == sizeof text - 1 + 2 + 3 && memcmp(out, text, sizeof text - 1) == 0 && memcmp(out + length - 3, "a\0b", 3) == 0);
+  CHECK(length == sizeof text - 1 + 2 + 3 && memcmp(out, text, sizeof text - 1) == 0 &&
+        memcmp(out + length - 3, "a\0b", 3) == 0);
   tamis_compression_destroy(c);
 }
 
@@ -95,9 +97,11 @@ void test_compression(void) {
   tamis_compressor_options options = TAMIS_COMPRESSOR_OPTIONS_INIT;
   char path[4096];
   OK(tamis_context_create(NULL, &context));
-  FAILS(TAMIS_ERR_NOT_FOUND, "path", tamis_compressor_open(context, "/nowhere/at/all", NULL, TAMIS_PRECISION_STORED, NULL, &compressor));
+  FAILS(TAMIS_ERR_NOT_FOUND, "path",
+        tamis_compressor_open(context, "/nowhere/at/all", NULL, TAMIS_PRECISION_STORED, NULL, &compressor));
   options.chunk_tokens = -1;
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "chunk_tokens", tamis_compressor_open(context, NULL, NULL, TAMIS_PRECISION_STORED, &options, &compressor));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "chunk_tokens",
+        tamis_compressor_open(context, NULL, NULL, TAMIS_PRECISION_STORED, &options, &compressor));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "encoder", tamis_compressor_create(context, NULL, NULL, NULL, NULL, &compressor));
   tamis_compressor_destroy(NULL);
   tamis_compression_destroy(NULL);

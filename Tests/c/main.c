@@ -11,8 +11,9 @@ int main(int argc, char **argv) {
   } suites[] = {
       {"core", test_core},           {"tensors", test_tensors},     {"attention", test_attention},
       {"kv_cache", test_kv_cache},   {"snapshots", test_snapshots}, {"retrieval", test_retrieval},
+      {"sparse_prefill", test_sparse_prefill},
       {"ops", test_ops},             {"weights", test_weights},     {"threads", test_threads},
-      {"opencl", test_opencl},
+      {"opencl", test_opencl},     {"sinks", test_sinks},     {"sparse_attention", test_sparse_attention},
       {"encoder", test_encoder},     {"tokenizer", test_tokenizer},
       {"text_scores", test_text_scores}, {"clusters", test_clusters}, {"annotation", test_annotation},
       {"compression", test_compression}, {"dhsa", test_dhsa},

@@ -224,7 +224,8 @@ static void test_call_errors(tamis_kv_cache *cache, tamis_sequence s) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "q", tamis_retrieve(selector, s, 0, &bad, tokens, N, &n, NULL));
   CHECK(n == -1);
 
-  const int32_t twice[] = {1, 1, N - 1}, falling[] = {5, 4, N - 1}, beyond[] = {0, N}, negative[] = {-1, N - 1}, open[] = {0, 1};
+  const int32_t twice[] = {1, 1, N - 1}, falling[] = {5, 4, N - 1}, beyond[] = {0, N}, negative[] = {-1, N - 1},
+                open[] = {0, 1};
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "tokens[1]", tamis_attend_tokens(selector, s, 0, &tq, twice, 3, &to, NULL, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "tokens[1]", tamis_attend_tokens(selector, s, 0, &tq, falling, 3, &to, NULL, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "tokens", tamis_attend_tokens(selector, s, 0, &tq, beyond, 2, &to, NULL, NULL));

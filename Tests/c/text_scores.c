@@ -40,7 +40,8 @@ static void test_units(void) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "n_units", tamis_kept_spans(spans, INT64_MAX, kept, 3, runs, &count));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "spans[1]", tamis_kept_text(TEXT, 18, runs, 2, buffer, sizeof buffer, &needed));
   runs[1].start = INT64_MIN;
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "spans[1]", tamis_kept_text(TEXT, sizeof TEXT - 1, runs, 2, buffer, sizeof buffer, &needed));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "spans[1]",
+        tamis_kept_text(TEXT, sizeof TEXT - 1, runs, 2, buffer, sizeof buffer, &needed));
 }
 
 static void test_selective_context(tamis_context *c) {
@@ -58,6 +59,9 @@ static void test_selective_context(tamis_context *c) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "ids", tamis_self_information(c, &z, NULL, out));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "logits", tamis_self_information(c, NULL, ids, out));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "out", tamis_self_information(c, &z, ids, NULL));
+  int32_t shared[2] = {1, 2}; /* written over while it is read, ids would point anywhere */
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "overlaps ids", tamis_self_information(c, &z, shared, (float *)(void *)shared));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "overlaps logits", tamis_self_information(c, &z, ids, (float *)z.data));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "context", tamis_self_information(NULL, &z, ids, out));
 
   const float two[2] = {8, 6};
@@ -118,6 +122,10 @@ static void test_specpc(tamis_context *c) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "specpc", tamis_specpc_add_keys(NULL, c, 2, &tq, &tk, 0));
   tamis_specpc_destroy(specpc);
   tamis_specpc_destroy(NULL);
+  OK(tamis_specpc_create(&o, INT32_MAX, &specpc)); /* memory comes with the rows */
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "rows", tamis_specpc_add(specpc, 1, &r));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "specpc", tamis_specpc_select(specpc, indices, &count));
+  tamis_specpc_destroy(specpc);
 
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "options->window", tamis_specpc_create(&o, 2, &specpc)); /* w > n */
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "n_tokens", tamis_specpc_create(&o, 0, &specpc));

@@ -4,14 +4,14 @@
 
 #include "check.h"
 
-static const char json[] =
-    "{\"added_tokens\":[{\"id\":0,\"content\":\"[UNK]\",\"special\":true,\"normalized\":false},"
-    "{\"id\":1,\"content\":\"<s>\",\"special\":true,\"normalized\":false}],"
-    "\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},"
-    "\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"<s>\",1],\"sep\":[\"<s>\",1]},"
-    "\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":false},"
-    "\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\",\"max_input_chars_per_word\":100,"
-    "\"vocab\":{\"[UNK]\":0,\"<s>\":1,\"sieve\":2,\"##s\":3,\"caf\xc3\xa9\":4}}}";
+static const char json[] = "{\"added_tokens\":[{\"id\":0,\"content\":\"[UNK]\",\"special\":true,\"normalized\":false},"
+                           "{\"id\":1,\"content\":\"<s>\",\"special\":true,\"normalized\":false}],"
+                           "\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},"
+                           "\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"<s>\",1],\"sep\":[\"<s>\",1]},"
+                           "\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":false},"
+                           "\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","
+                           "\"max_input_chars_per_word\":100,"
+                           "\"vocab\":{\"[UNK]\":0,\"<s>\":1,\"sieve\":2,\"##s\":3,\"caf\xc3\xa9\":4}}}";
 
 static tamis_tokenizer *make(void) {
   tamis_tokenizer *t = NULL;
@@ -39,18 +39,19 @@ static void test_vocabulary(const tamis_tokenizer *t) {
   FAILS(TAMIS_ERR_NOT_FOUND, "piece", tamis_tokenizer_id(t, "nothing", 7, &id));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "piece", tamis_tokenizer_id(t, NULL, 7, &id));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "id", tamis_tokenizer_id(t, "##s", 3, NULL));
-  CHECK(tamis_tokenizer_is_special(t, 1) == 1 && tamis_tokenizer_is_special(t, 2) == 0 && tamis_tokenizer_is_special(NULL, 1) == 0);
+  CHECK(tamis_tokenizer_is_special(t, 1) == 1 && tamis_tokenizer_is_special(t, 2) == 0 &&
+        tamis_tokenizer_is_special(NULL, 1) == 0);
   info.struct_size = 8;
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "struct_size", tamis_tokenizer_get_info(t, &info));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "info", tamis_tokenizer_get_info(t, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "tokenizer", tamis_tokenizer_get_info(NULL, &info));
 }
 
-static int is(const tamis_encoded *e, int n, const int32_t *ids, const int32_t *starts, const int32_t *ends, const int32_t *words,
-              const int32_t *types) {
+static int is(const tamis_encoded *e, int n, const int32_t *ids, const int32_t *starts, const int32_t *ends,
+              const int32_t *words, const int32_t *types) {
   const size_t size = (size_t)n * sizeof *ids;
-  return e->n == n && memcmp(e->ids, ids, size) == 0 && memcmp(e->starts, starts, size) == 0 && memcmp(e->ends, ends, size) == 0 &&
-         memcmp(e->words, words, size) == 0 && memcmp(e->types, types, size) == 0;
+  return e->n == n && memcmp(e->ids, ids, size) == 0 && memcmp(e->starts, starts, size) == 0 &&
+         memcmp(e->ends, ends, size) == 0 && memcmp(e->words, words, size) == 0 && memcmp(e->types, types, size) == 0;
 }
 
 static void test_encode(const tamis_tokenizer *t) {
@@ -72,8 +73,9 @@ static void test_encode(const tamis_tokenizer *t) {
   o.offsets = TAMIS_OFFSETS_CHARACTERS;
   OK(tamis_tokenizer_encode(t, &o, text, strlen(text), "sieve caf\xc3\xa9", 11, &encoding));
   OK(tamis_encoding_get(encoding, 0, &e));
-  CHECK(is(&e, 8, (int32_t[]){1, 4, 2, 3, 1, 2, 4, 1}, (int32_t[]){0, 0, 5, 10, 0, 0, 6, 0}, (int32_t[]){0, 4, 10, 11, 0, 5, 10, 0},
-           (int32_t[]){-1, 0, 1, 1, -1, 0, 1, -1}, (int32_t[]){0, 0, 0, 0, 0, 1, 1, 1}));
+  CHECK(is(&e, 8, (int32_t[]){1, 4, 2, 3, 1, 2, 4, 1}, (int32_t[]){0, 0, 5, 10, 0, 0, 6, 0},
+           (int32_t[]){0, 4, 10, 11, 0, 5, 10, 0}, (int32_t[]){-1, 0, 1, 1, -1, 0, 1, -1},
+           (int32_t[]){0, 0, 0, 0, 0, 1, 1, 1}));
   tamis_encoding_destroy(encoding);
   OK(tamis_tokenizer_count(t, NULL, text, strlen(text), &n));
   CHECK(n == 5);
@@ -148,7 +150,8 @@ static void test_batch(const tamis_tokenizer *t) {
   FAILS(TAMIS_ERR_CANCELLED, "progress",
         tamis_tokenizer_encode_batch(context, t, NULL, texts, offsets, 4, stop, &calls, &encoding));
   CHECK(calls == 1);
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "n is", tamis_tokenizer_encode_batch(context, t, NULL, texts, offsets, -1, NULL, NULL, &encoding));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "n is",
+        tamis_tokenizer_encode_batch(context, t, NULL, texts, offsets, -1, NULL, NULL, &encoding));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "offsets",
         tamis_tokenizer_encode_batch(context, t, NULL, texts, NULL, 1, NULL, NULL, &encoding));
   offsets[2] = 4;
@@ -264,7 +267,8 @@ static void test_files(void) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "path", tamis_tokenizer_open("", &t));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "out", tamis_tokenizer_open("x", NULL));
   FAILS(TAMIS_ERR_FORMAT, "", tamis_tokenizer_from_bytes(NULL, 0, TAMIS_TOKENIZER_JSON, NULL, &t));
-  FAILS(TAMIS_ERR_FORMAT, "", tamis_tokenizer_from_bytes("\x0a\xff\xff\xff\xff\x0f", 6, TAMIS_TOKENIZER_SENTENCEPIECE, NULL, &t));
+  FAILS(TAMIS_ERR_FORMAT, "",
+        tamis_tokenizer_from_bytes("\x0a\xff\xff\xff\xff\x0f", 6, TAMIS_TOKENIZER_SENTENCEPIECE, NULL, &t));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "format", tamis_tokenizer_from_bytes(json, 4, 9, NULL, &t));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "pattern", tamis_tokenizer_from_bytes("YQ== 0\n", 7, TAMIS_TOKENIZER_TIKTOKEN, NULL, &t));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "bytes", tamis_tokenizer_from_bytes(NULL, 7, TAMIS_TOKENIZER_JSON, NULL, &t));

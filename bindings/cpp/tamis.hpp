@@ -150,6 +150,8 @@ class Tensor : public tamis_tensor {
 /// Fills an options struct with the defaults of its header.
 inline void init(tamis_context_options &o) { tamis_context_options_init(&o); }
 inline void init(tamis_attention_options &o) { tamis_attention_options_init(&o); }
+inline void init(tamis_zero_tuning_options &o) { tamis_zero_tuning_options_init(&o); }
+inline void init(tamis_act_options &o) { tamis_act_options_init(&o); }
 inline void init(tamis_kv_options &o) { tamis_kv_options_init(&o); }
 inline void init(tamis_selector_options &o) { tamis_selector_options_init(&o); }
 inline void init(tamis_encode_options &o) { tamis_encode_options_init(&o); }
@@ -480,6 +482,47 @@ class ChunkIndex {
     void operator()(tamis_chunk_index *i) const noexcept { tamis_chunk_index_destroy(i); }
   };
   std::unique_ptr<tamis_chunk_index, Destroy> handle_;
+};
+
+// ------------------------------------------------------------------------------------------------ tile lists
+
+/// A selection of key tiles. The lists it gives point into it.
+class SparseMask {
+ public:
+  /// Takes over a mask that the C API made.
+  explicit SparseMask(tamis_sparse_mask *handle) : handle_(handle) {}
+  /// A copy of lists, for tensors of `batch` elements, q_len queries and k_len keys.
+  SparseMask(const tamis_tiles &tiles, std::int64_t batch, std::int64_t q_len, std::int64_t k_len) {
+    tamis_sparse_mask *handle = nullptr;
+    check(tamis_sparse_mask_create(&tiles, batch, q_len, k_len, &handle));
+    handle_.reset(handle);
+  }
+  tamis_tiles tiles() const {
+    tamis_tiles tiles = TAMIS_TILES_INIT;
+    check(tamis_sparse_mask_tiles(get(), &tiles));
+    return tiles;
+  }
+  /// The chunk boundaries of a DHSA selection; empty for other methods.
+  span<const std::int64_t> boundaries() const {
+    const std::int64_t *first = nullptr;
+    std::int64_t n = 0;
+    check(tamis_sparse_mask_boundaries(get(), &first, &n));
+    return {first, static_cast<std::size_t>(n)};
+  }
+  /// Counts for that many query heads.
+  tamis_sparse_stats stats(std::int32_t q_heads,
+                           const tamis_attention_options &attention = defaults<tamis_attention_options>()) const {
+    tamis_sparse_stats stats = TAMIS_SPARSE_STATS_INIT;
+    check(tamis_sparse_mask_stats(get(), &attention, q_heads, &stats));
+    return stats;
+  }
+  tamis_sparse_mask *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_sparse_mask *m) const noexcept { tamis_sparse_mask_destroy(m); }
+  };
+  std::unique_ptr<tamis_sparse_mask, Destroy> handle_;
 };
 
 // ------------------------------------------------------------------------------------------------ weights
@@ -841,6 +884,115 @@ inline void attention(const Context &context, const Tensor &q, const Tensor &k, 
     options.progress_user = &call;
   }
   call.check(tamis_attention(context.get(), &options, &q, &k, &v, &out, lse));
+}
+
+/// ln gamma: the key0_bias of ZeroTuning.
+inline std::vector<float> zero_tuning_bias(span<const float> gamma) {
+  std::vector<float> bias(gamma.size());
+  check(tamis_zero_tuning_bias(gamma.data(), static_cast<std::int64_t>(gamma.size()), bias.data()));
+  return bias;
+}
+
+struct ZeroTuning {
+  /// [layers][heads]
+  std::vector<float> gammas;
+  /// Score at the probe minus the baseline, one per unit.
+  std::vector<double> unit_effects;
+  tamis_zero_tuning_result result;
+};
+
+/// Higher is better; gammas [layers][heads]. What it throws ends the search and reaches the caller.
+using ZeroTuningScore = std::function<double(span<const float> gammas)>;
+
+/// Classifies heads and searches gamma.
+inline ZeroTuning zero_tuning_search(const tamis_zero_tuning_options &options, const ZeroTuningScore &score) {
+  if (options.layers < 1 || options.heads < 1 || std::int64_t(options.layers) * options.heads > std::int64_t(1) << 24)
+    throw error(TAMIS_ERR_INVALID_ARGUMENT,
+                "options.layers, options.heads are " + std::to_string(options.layers) + ", " + std::to_string(options.heads) +
+                    "; expected each at least 1, at most 2^24 heads in all");
+  struct Call {
+    const ZeroTuningScore &score;
+    std::exception_ptr thrown;
+    static std::int32_t run(const float *gamma, std::int32_t layers, std::int32_t heads, double *to, void *self) noexcept {
+      auto *me = static_cast<Call *>(self);
+      try {
+        *to = me->score({gamma, static_cast<std::size_t>(layers) * static_cast<std::size_t>(heads)});
+        return 1;
+      } catch (...) {
+        me->thrown = std::current_exception();
+        return 0;
+      }
+    }
+  } call{score, nullptr};
+  const auto layers = static_cast<std::size_t>(options.layers), heads = static_cast<std::size_t>(options.heads);
+  const std::size_t units = options.unit == TAMIS_ZERO_TUNING_HEADS    ? heads
+                            : options.unit == TAMIS_ZERO_TUNING_LAYERS ? layers
+                                                                       : layers * heads;
+  ZeroTuning found{std::vector<float>(layers * heads), std::vector<double>(units), TAMIS_ZERO_TUNING_RESULT_INIT};
+  const tamis_status status = tamis_zero_tuning_search(&options, score ? &Call::run : nullptr, &call, found.gammas.data(),
+                                                       found.unit_effects.data(), &found.result);
+  if (call.thrown) std::rethrow_exception(call.thrown);
+  check(status);
+  return found;
+}
+
+/// Column sums and row counts of one layer's heads, carried from one act_attention to the next.
+class ActState {
+ public:
+  ActState(const Context &context, std::int32_t q_heads) {
+    tamis_act_state *handle = nullptr;
+    check(tamis_act_state_create(context.get(), q_heads, &handle));
+    handle_.reset(handle);
+  }
+  /// Forgets everything: a new sequence.
+  void reset() { check(tamis_act_state_reset(get())); }
+  /// The sinks of a head after the last call, ascending.
+  std::vector<std::int32_t> sinks(std::int32_t head) const {
+    std::vector<std::int32_t> tokens(16);
+    std::int64_t n = 0;
+    tamis_status status = tamis_act_sinks(get(), head, tokens.data(), static_cast<std::int64_t>(tokens.size()), &n);
+    if (status == TAMIS_ERR_BUFFER_TOO_SMALL) {
+      tokens.resize(static_cast<std::size_t>(n));
+      status = tamis_act_sinks(get(), head, tokens.data(), n, &n);
+    }
+    check(status);
+    tokens.resize(static_cast<std::size_t>(n));
+    return tokens;
+  }
+  tamis_act_state *get() const noexcept { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_act_state *s) const noexcept { tamis_act_state_destroy(s); }
+  };
+  std::unique_ptr<tamis_act_state, Destroy> handle_;
+};
+
+/// Causal attention with calibrated heads (ACT), q and out [q_heads, q_len, head_dim]; state and lse may be nullptr.
+inline void act_attention(const Context &context, const Tensor &q, const Tensor &k, const Tensor &v, const Tensor &out,
+                          const tamis_act_options &act = defaults<tamis_act_options>(), ActState *state = nullptr,
+                          const Tensor *lse = nullptr, tamis_attention_options options = defaults<tamis_attention_options>(),
+                          const Progress &progress = {}) {
+  detail::ProgressCall call(progress);
+  if (progress) {
+    options.progress = call.function();
+    options.progress_user = &call;
+  }
+  call.check(tamis_act_attention(context.get(), &options, &act, state ? state->get() : nullptr, &q, &k, &v, &out, lse));
+}
+
+/// The same over lists of key tiles; `tiles` may be nullptr, which is dense. pv_threshold: 0, or what probabilities are skipped
+/// below (tamis/sparse_attention.h).
+inline void sparse_attention(const Context &context, const tamis_tiles *tiles, const Tensor &q, const Tensor &k,
+                             const Tensor &v, const Tensor &out, const Tensor *lse = nullptr, float pv_threshold = 0,
+                             tamis_attention_options options = defaults<tamis_attention_options>(),
+                             const Progress &progress = {}) {
+  detail::ProgressCall call(progress);
+  if (progress) {
+    options.progress = call.function();
+    options.progress_user = &call;
+  }
+  call.check(tamis_sparse_attention(context.get(), &options, tiles, pv_threshold, &q, &k, &v, &out, lse));
 }
 
 /// Attention over the union of disjoint key sets from the parts' outputs and log-sum-exps.

@@ -262,6 +262,23 @@ void operations() {
   const tamis_tensor parts[] = {ta, tb}, lses[] = {tl, tlb};
   tamis::merge(context, parts, lses, tamis::Tensor(merged.data(), {1, 1, kDim}), tamis::Tensor(&lmerged, {1, 1}));
   EXPECT(difference(merged, std::vector<double>(all.begin(), all.end())) < 1e-5 && std::abs(lmerged - lall) < 1e-5f);
+
+  // tiles 0 and 2 of three: attention over keys 0 .. 3 and 8, 9
+  const std::int64_t row_ptr[] = {0, 2};
+  const std::int32_t index[] = {0, 2};
+  tamis_tiles tiles = TAMIS_TILES_INIT;
+  tiles.key_block = 4;
+  tiles.row_ptr = row_ptr;
+  tiles.index = index;
+  tiles.n_rows = 1;
+  tamis::attention(context, query, half(k, 8, 2), half(v, 8, 2), tb, &tlb);
+  tamis::merge(context, parts, lses, tamis::Tensor(merged.data(), {1, 1, kDim}), tamis::Tensor(&lmerged, {1, 1}));
+  const tamis::Tensor tall(all.data(), {1, 1, kDim});
+  tamis::sparse_attention(context, &tiles, query, half(k, 0, 10), half(v, 0, 10), tall, &tlall);
+  EXPECT(difference(merged, std::vector<double>(all.begin(), all.end())) < 1e-5 && std::abs(lmerged - lall) < 1e-5f);
+  const tamis::SparseMask mask(tiles, 1, 1, 10);
+  EXPECT(mask.tiles().n_rows == 1 && mask.tiles().index[1] == 2 && mask.boundaries().empty());
+  EXPECT(mask.stats(1).pairs_attended == 6 && mask.stats(1).pairs_legal == 10 && mask.stats(1).tiles_legal == 3);
 }
 
 void weights() {
@@ -423,6 +440,56 @@ void compression() {
   EXPECT(status_of([&] { tamis::Compressor(context, "/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
 }
 
+void sinks() {
+  auto options = tamis::defaults<tamis_zero_tuning_options>();
+  options.layers = 2;
+  options.heads = 3;
+  int calls = 0;
+  const auto score = [&](tamis::span<const float> gammas) {
+    ++calls;
+    EXPECT(gammas.size() == 6);
+    return -std::abs(double(gammas[1]) - 4);
+  };
+  const tamis::ZeroTuning found = tamis::zero_tuning_search(options, score);
+  EXPECT(found.gammas == std::vector<float>({1, 4, 1, 1, 4, 1}) && found.unit_effects == std::vector<double>({0, 1, 0}));
+  EXPECT(found.result.best == 0 && found.result.tuned == 1 && found.result.evaluations == calls);
+  EXPECT(tamis::zero_tuning_bias(found.gammas)[0] == 0 && std::abs(tamis::zero_tuning_bias(found.gammas)[1] - std::log(4.0f)) < 1e-6f);
+  EXPECT(status_of([&] { tamis::zero_tuning_bias(std::vector<float>{0}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { tamis::zero_tuning_search(options, {}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  bool thrown = false;
+  try {
+    tamis::zero_tuning_search(options, [](tamis::span<const float>) -> double { throw std::string("mine"); });
+  } catch (const std::string &text) {
+    thrown = text == "mine";
+  }
+  EXPECT(thrown);
+  options.heads = 0;
+  EXPECT(status_of([&] { tamis::zero_tuning_search(options, score); }) == TAMIS_ERR_INVALID_ARGUMENT);
+
+  // Two tokens whose weights are known: of row 1, token 1 is a sink.
+  const tamis::Context context = tamis::Context::cpu(1);
+  std::vector<float> q(2 * 8), k(2 * 8), v(2 * 8), out(2 * 8), lse(2);
+  q[0] = q[8] = 1;
+  k[8] = std::log(3.0f);
+  v[0] = v[8 + 1] = 1;
+  const tamis::Tensor tq(q.data(), {1, 2, 8}), tk(k.data(), {1, 2, 8}), tv(v.data(), {1, 2, 8}), to(out.data(), {1, 2, 8});
+  const tamis::Tensor tl(lse.data(), {1, 2});
+  tamis::ActState state(context, 1);
+  auto attention = tamis::defaults<tamis_attention_options>();
+  attention.scale = 1;
+  auto act = tamis::defaults<tamis_act_options>();
+  act.beta = 0.5f;
+  tamis::act_attention(context, tq, tk, tv, to, act, &state, &tl, attention);
+  EXPECT(out[0] == 1 && std::abs(out[8] - 0.625f) < 1e-6f && std::abs(out[9] - 0.375f) < 1e-6f);
+  EXPECT(std::abs(lse[1] - std::log(4.0f)) < 1e-6f);
+  EXPECT(state.sinks(0) == std::vector<std::int32_t>{1});
+  EXPECT(status_of([&] { tamis::act_attention(context, tq, tk, tv, to, act, &state); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { tamis::act_attention(context, tq, tk, tv, to, act, nullptr, nullptr, attention, [](double) { return false; }); }) ==
+         TAMIS_ERR_CANCELLED);
+  state.reset();
+  EXPECT(state.sinks(0).empty() && status_of([&] { state.sinks(1); }) == TAMIS_ERR_INVALID_ARGUMENT);
+}
+
 void chunks() {
   constexpr std::int64_t n = 100;
   auto k = noise(kHeads * n * kDim, 71);
@@ -464,7 +531,7 @@ void chunks() {
 
 int main() {
   for (void (*test)() :
-       {tensors, library, retrieval, ownership, snapshots, operations, weights, tokenizers, encoders, compression, chunks}) {
+       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression, chunks}) {
     try {
       test();
     } catch (const std::exception &e) {

@@ -33,8 +33,9 @@ typedef struct tamis_tiles {
 /* Exact attention over tile lists. Tensors and options as tamis_attention (TAMIS_COMPUTE_BLAS is UNSUPPORTED here). A query with
  * no legal listed key gives 0 and lse -inf. A list of all tiles gives the bits of no list.
  *   tiles          NULL: dense
- *   pv_threshold   0: off. L > 0: the values of a run of keys are skipped where every probability in it is below exp(-L) of the
- *                  running maximum (SpargeAttn, arXiv 2502.18137, section 3.5)
+ *   pv_threshold   0: off. L > 0: the values of a run of keys may be skipped where every probability in it is below exp(-L) of
+ *                  the running maximum (SpargeAttn, arXiv 2502.18137, section 3.5). Their probabilities stay in the sum and in
+ *                  lse. On the CPU a run is up to 64 keys, for 32 queries at a time; OpenCL skips nothing
  * Errors: INVALID_ARGUMENT (a list that is not ascending, a tile out of range, counts that do not match the tensors),
  * UNSUPPORTED, OUT_OF_MEMORY, DEVICE, CANCELLED; outputs are untouched by an error other than CANCELLED and DEVICE. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_sparse_attention(tamis_context *context, const tamis_attention_options *options,

@@ -25,8 +25,12 @@
  *   TAMIS_SPARSE_COMPAT_DHSA_TOPK v2 DHSA_topk: top-k over all blocks, later ones included, whose picks are wasted
  *   TAMIS_SPARSE_COMPAT_DHSA_VSB  v2 vsb with raw logits as slash values, which may be negative
  *
- * The selection of TAMIS_SPARSE_DHSA_TOPK, DHSA_A, BLOCK, A_SHAPE and BLOCK_TOPK for a query block does not depend on later blocks.
- * The others let later queries or keys choose (never be attended): they are for a whole prompt at once.
+ * The selection of TAMIS_SPARSE_DHSA_TOPK (without row_min, row_max), DHSA_A, BLOCK, A_SHAPE and BLOCK_TOPK for a query block does
+ * not depend on later blocks. The others let later queries or keys choose (never be attended): they are for a whole prompt at once.
+ * A budget of fewer tiles than query_block / key_block can leave a query without a key, which gives 0.
+ *
+ * VERTICAL_SLASH and MINFERENCE list tokens (a mask with key_block 1): 4 bytes a listed key, query block and head.
+ * Without a causal mask: DENSE, XATTENTION and SPARGE.
  */
 #ifndef TAMIS_SPARSE_PREFILL_H
 #define TAMIS_SPARSE_PREFILL_H
@@ -78,13 +82,13 @@ typedef struct tamis_head_pattern {
 typedef struct tamis_sparse_options {
   uint32_t struct_size;
   tamis_sparse_method method;  /* TAMIS_SPARSE_DHSA_TOPK */
-  int32_t query_block;         /* 128; a multiple of 32 */
-  int32_t key_block;           /* 64 (DHSA: tiles of 32; FLEXPREFILL, XATTENTION: 128) */
+  int32_t query_block;         /* 128 (VERTICAL_SLASH, BLOCK_TOPK, MINFERENCE: 64); a multiple of 32 to 4096, DHSA: any */
+  int32_t key_block;           /* 64 (DHSA: 32; FLEXPREFILL, XATTENTION: 128); a multiple of 8 to 4096, DHSA: any */
   int32_t share_group;         /* 1: one list per KV head, the union of those of its query heads. 0 */
-  int32_t sinks;               /* DHSA: 128, at most a quarter of the budget. A_SHAPE: 128. SPARGE: 1 keeps tile 0, -1: none */
+  int32_t sinks;               /* DHSA: 128, at most a quarter of the budget. A_SHAPE: 128. SPARGE: 1 keeps tile 0. -1: none */
   int64_t dense_below;         /* k_len below this takes the dense path; -1: 4096 */
-  float density;               /* DHSA_*: tiles listed of n_tiles, per query block; 0.125 */
-  float coverage;              /* FLEXPREFILL gamma 0.9, XATTENTION tau 0.9, SPARGE cdf 0: top share instead */
+  float density;               /* DHSA_*: tiles listed of n_tiles, per query block: max(1, floor(density * n_tiles)); 0.125 */
+  float coverage;              /* FLEXPREFILL gamma 0.9, XATTENTION tau 0.9, SPARGE cdf 0: top share instead. 1: all */
   int64_t budget;              /* DHSA, BLOCK: tokens a query block; 0: density * k_len. -1: all */
   int64_t local;               /* DHSA: 128 and at least the query block. A_SHAPE: 3968 */
   int64_t instruction_tokens;  /* DHSA: the last queries, attended densely; 64, -1: none */
@@ -97,15 +101,17 @@ typedef struct tamis_sparse_options {
   tamis_chunk_pooling pooling;   /* DHSA: SQRT */
 
   tamis_block_score score;     /* DHSA_TOPK, DHSA_A: LSE8 */
-  float row_min, row_max;      /* DHSA_TOPK: budgets of query blocks within these multiples of the density; 0, 0: all alike */
+  float row_min, row_max;      /* DHSA_TOPK: budgets of query blocks within these multiples of the density, by the entropy of
+                                  their scores, at a constant total for each head; 0, 0: all alike */
   float vertical_ratio;        /* DHSA_VS: share of the budget that goes to columns; 0.5 */
-  int32_t sampled_rows;        /* DHSA_VS, VERTICAL_SLASH, FLEXPREFILL: rows of the last query block that are scored; 64, 64, 128 */
+  int32_t sampled_rows;        /* last queries that are scored. DHSA_VS: evenly spaced in the last block, 64. VERTICAL_SLASH,
+                                  MINFERENCE: the last 64. FLEXPREFILL: the last 128 */
 
   int32_t vertical, slash;     /* VERTICAL_SLASH: 1000, 6096 */
   int32_t max_blocks;          /* BLOCK_TOPK: 100 */
   const tamis_head_pattern *patterns; /* MINFERENCE: q_heads of them; NULL: vertical-slash 1000, 6096 for all */
 
-  float similarity;            /* FLEXPREFILL tau 0.1, SPARGE simthreshd1 -0.1; below -1: the method's own */
+  float similarity;            /* FLEXPREFILL tau 0.1, SPARGE simthreshd1 -0.1, by coverage 0.6; below -1: the method's own */
   int64_t min_budget, max_budget; /* FLEXPREFILL, in tokens: 1024 and none */
   int32_t stride;              /* XATTENTION: 8; divides query_block and key_block */
   float top_share;             /* SPARGE: 0.5 */

@@ -6,8 +6,8 @@
 
 /// `room` is n rounded up to a multiple of 16: lanes of a window's queries, those from n on being unused.
 typedef struct tk_boundaries {
-  /// to[(j * heads + h) * 2 room + t - j + n - 1] = scale * q_t,h . k_j,h for the tokens t, j of 0 ..< rows that share a window:
-  /// |t - j| < n. Rows of q and k are `stride` floats apart; head h is [h * dim, (h + 1) * dim).
+  /// to[(j * heads + h) * 2 room + t - j + n - 1] = scale * q_t,h . k_j,h for the tokens t, j of 0 ..< rows that share a
+  /// window: |t - j| < n. Rows of q and k are `stride` floats apart; head h is [h * dim, (h + 1) * dim).
   void (*_Nonnull scores)(const float *_Nonnull q, const float *_Nonnull k, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t heads,
                           ptrdiff_t dim, ptrdiff_t n, ptrdiff_t room, float scale, float *_Nonnull to);
   /// Softmax to base 2 over the tokens of one window. `scores` are those of the window's first token on;

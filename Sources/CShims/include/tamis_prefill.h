@@ -54,6 +54,13 @@ typedef struct tk_prefill {
   /// -inf. A null row is skipped.
   void (*_Nonnull finish_panel)(float *_Nonnull oT, ptrdiff_t dv, const float *_Nonnull m, const float *_Nonnull l,
                                 float *_Nullable const *_Nonnull rows, float *_Nonnull lse);
+
+  /// sums[key] += sum over lanes of 2^(logit - lse[lane]): what a tile of scores, of the logits of `softmax_f32`, adds to the
+  /// attention weights of its columns. `lse` is in base 2; a lane at -inf adds nothing, nor does a weight that is NaN. sT is
+  /// overwritten.
+  void (*_Nonnull column_sums)(float *_Nonnull sT, ptrdiff_t nkeys, int32_t key0, const int32_t *_Nonnull lo,
+                               const int32_t *_Nonnull hi, float scale, float softcap, const float *_Nullable bias0,
+                               const float *_Nonnull lse, double *_Nonnull sums);
 } tk_prefill;
 
 typedef float tk_f32x16 __attribute__((ext_vector_type(16)));

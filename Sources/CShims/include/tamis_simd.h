@@ -4,8 +4,10 @@
 #pragma once
 #include <stdint.h>
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
+#endif
+#if defined(__AVX512F__)
 #define TS_LANES 16
 #else
 #define TS_LANES 8
@@ -303,6 +305,30 @@ TS_INLINE ts_f ts_flipped_byte(ts_u word, int32_t i) {
 // The two bf16 of each word as f32.
 TS_INLINE ts_f ts_low_bf16(ts_u word) { return (ts_f)(word << 16); }
 TS_INLINE ts_f ts_high_bf16(ts_u word) { return (ts_f)(word & 0xffff0000u); }
+
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+// Scoring tiles by halves of 8 tokens, at the levels that have no dot-product instructions.
+typedef int32_t ts_y __attribute__((ext_vector_type(8)));  // 32 bytes
+
+TS_INLINE ts_y ts_load32(const void *_Nonnull p) { return (ts_y)_mm256_loadu_si256((const __m256i *)p); }
+TS_INLINE ts_y ts_splat32(const void *_Nonnull p) { int32_t x; __builtin_memcpy(&x, p, sizeof x); return (ts_y)(x); }
+// Bytes stored as x + 128, as signed ones.
+TS_INLINE ts_y ts_signed_bytes(ts_y x) { return x ^ (ts_y)(int32_t)0x80808080; }
+TS_INLINE ts_y ts_byte_sizes(ts_y x) { return (ts_y)_mm256_abs_epi8((__m256i)x); }
+// a + sum of four products k q of signed bytes, per lane. `size` is |k|: the instruction multiplies unsigned by signed bytes, so
+// the signs of k move to q. Pairs of products stay within 2 * 128 * 127, so nothing saturates.
+TS_INLINE ts_y ts_dot_bytes(ts_y a, ts_y size, ts_y k, ts_y q) {
+  __m256i pairs = _mm256_maddubs_epi16((__m256i)size, _mm256_sign_epi8((__m256i)q, (__m256i)k));
+  return a + (ts_y)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+TS_INLINE ts_f8 ts_words_to_f32(ts_y x) { return __builtin_convertvector(x, ts_f8); }
+TS_INLINE ts_f8 ts_load_f8(const void *_Nonnull p) { ts_f8 v; __builtin_memcpy(&v, p, sizeof v); return v; }
+TS_INLINE void ts_store_f8(void *_Nonnull p, ts_f8 v) { __builtin_memcpy(p, &v, sizeof v); }
+TS_INLINE ts_f8 ts_splat_f8(float x) { return (ts_f8)(x); }
+TS_INLINE ts_f8 ts_fma8(ts_f8 s, ts_f8 a, ts_f8 b) { return __builtin_elementwise_fma(a, b, s); }
+TS_INLINE ts_f8 ts_low_bf16x8(ts_y x) { return (ts_f8)((ts_u8)x << 16); }
+TS_INLINE ts_f8 ts_high_bf16x8(ts_y x) { return (ts_f8)((ts_u8)x & 0xffff0000u); }
+#endif
 
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
 typedef int32_t ts_w __attribute__((ext_vector_type(16)));  // 64 bytes of a row

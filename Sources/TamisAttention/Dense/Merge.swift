@@ -6,7 +6,8 @@ import Glibc
 #endif
 
 extension Dense {
-  /// Attention over a union of disjoint sets of keys from attention over each (FlashAttention-2, arXiv 2307.08691, section 3.1):
+  /// Attention over a union of disjoint sets of keys from attention over each (FlashAttention-2, arXiv 2307.08691, section
+  /// 3.1):
   ///
   ///     lse = log sum_s exp(lse_s),   o = sum_s exp(lse_s - lse) o_s
   ///
@@ -19,7 +20,8 @@ extension Dense {
   ) throws(TamisError) {
     try require(!parts.isEmpty, "n is 0; expected at least one part")
     try require(lse.count == parts.count, "part_lse has \(lse.count) tensors; expected one per part (\(parts.count))")
-    try require((1...TensorView.maxDims).contains(out.ndim), "out has \(out.ndim) dimensions; expected 1 to \(TensorView.maxDims)")
+    try require(
+      (1...TensorView.maxDims).contains(out.ndim), "out has \(out.ndim) dimensions; expected 1 to \(TensorView.maxDims)")
     for (s, part) in parts.enumerated() { try check(part, "parts[\(s)]", like: out, dims: out.ndim) }
     for (s, l) in lse.enumerated() { try check(l, "part_lse[\(s)]", like: out, dims: out.ndim - 1) }
     try check(out, "out", like: out, dims: out.ndim)

@@ -148,7 +148,9 @@ public final class KVCache: @unchecked Sendable {
   // MARK: inside the lock
 
   func sequence(_ id: SequenceID) throws(TamisError) -> CachedSequence {
-    guard let sequence = sequences[id] else { throw TamisError(.notFound, "sequence is \(id); this cache has no such sequence") }
+    guard let sequence = sequences[id] else {
+      throw TamisError(.notFound, "sequence is \(id); this cache has no such sequence")
+    }
     return sequence
   }
 

@@ -6,8 +6,8 @@ import TamisDevice
 import Glibc
 #endif
 
-/// Blocks of a snapshot on their way through zstd: a few at a time, one per worker thread and turn, so that memory stays bounded
-/// whatever the size of the cache.
+/// Blocks of a snapshot on their way through zstd: a few at a time, one per worker thread and turn, so that memory stays
+/// bounded whatever the size of the cache.
 final class SnapshotBlocks {
   let layout: KVLayout
   /// Blocks that fit at a time.
@@ -77,8 +77,8 @@ final class SnapshotBlocks {
     return nil
   }
 
-  /// Zeroes what lies beyond the first `tokens` tokens of block i, so that a file says nothing about memory nobody wrote and the
-  /// same cache gives the same bytes.
+  /// Zeroes what lies beyond the first `tokens` tokens of block i, so that a file says nothing about memory nobody wrote and
+  /// the same cache gives the same bytes.
   func clear(_ i: Int, beyond tokens: Int) {
     let rest = layout.pageTokens - tokens
     if rest == 0 { return }

@@ -48,7 +48,8 @@ struct SnapshotHeader {
     return (out.bytes, end.bytes + Self.endMagic)
   }
 
-  /// Reads and checks the head, the trailer and the checksum of the catalogue. The layout of the blocks is `SnapshotCatalogue`'s.
+  /// Reads and checks the head, the trailer and the checksum of the catalogue. The layout of the blocks is
+  /// `SnapshotCatalogue`'s.
   init(_ file: UnsafeRawBufferPointer, _ path: String) throws(TamisError) {
     func broken(_ what: String) -> TamisError { TamisError(.format, "path: \(path) \(what)") }
     guard file.count >= Self.magic.count, file.prefix(Self.magic.count).elementsEqual(Self.magic) else {
@@ -107,7 +108,8 @@ struct SnapshotHeader {
     guard blocks <= catalogueSize / Self.indexEntry,
       sequences <= (catalogueSize - blocks * Self.indexEntry) / (8 + 8 * options.layers)
     else { throw broken("is corrupt: its catalogue is too small for its sequences and pages") }
-    guard XXH64.hash(UnsafeRawBufferPointer(rebasing: file[catalogueOffset..<catalogueOffset + catalogueSize])) == catalogueChecksum
+    guard
+      XXH64.hash(UnsafeRawBufferPointer(rebasing: file[catalogueOffset..<catalogueOffset + catalogueSize])) == catalogueChecksum
     else { throw broken("is corrupt: the checksum of its catalogue does not match") }
   }
 

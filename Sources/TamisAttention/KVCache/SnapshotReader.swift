@@ -68,7 +68,8 @@ extension KVCache {
       if let bad = blocks.decompress(turn, of: file.bytes) {
         throw TamisError(
           .format,
-          "path: \(path) is corrupt: page \(bad / options.layers) of layer \(bad % options.layers) is not what its checksum says")
+          "path: \(path) is corrupt: page \(bad / options.layers) of layer \(bad % options.layers) is not what its checksum says"
+        )
       }
       for i in 0..<turn.count {
         let (page, layer) = (first + i).quotientAndRemainder(dividingBy: options.layers)

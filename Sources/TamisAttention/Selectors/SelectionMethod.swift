@@ -11,7 +11,8 @@ protocol SelectionMethod: Sendable {
   var scores: Bool { get }
 
   /// The query q' that scores for a whole chunk, [qHeads][headDim].
-  func query(of chunk: ChunkQueries, rotation: ScoringRotation, _ options: SelectorOptions, into query: UnsafeMutablePointer<Float>)
+  func query(
+    of chunk: ChunkQueries, rotation: ScoringRotation, _ options: SelectorOptions, into query: UnsafeMutablePointer<Float>)
 
   /// Scores of the candidates.
   func score(

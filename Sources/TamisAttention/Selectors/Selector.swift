@@ -159,7 +159,8 @@ public final class Selector: @unchecked Sendable {
       try require(
         q.shape[1] <= options.chunk, "q: shape[1] is \(q.shape[1]); expected at most chunk (\(options.chunk)) queries")
       let covered = budget?.covers(n) ?? true
-      let plan = covered ? AttendedTokens.all(n) : AttendedTokens(sinks: budget!.sinks, selected: nil, recent: n - budget!.recent..<n)
+      let plan =
+        covered ? AttendedTokens.all(n) : AttendedTokens(sinks: budget!.sinks, selected: nil, recent: n - budget!.recent..<n)
       let picks = covered || !method.scores ? 0 : budget!.topK
       let count = plan.count + picks
       if let indices, indices.count < count {
@@ -262,6 +263,7 @@ public final class Selector: @unchecked Sendable {
     try require(x.dtype.isFloat, "\(name) is \(x.dtype.name); expected f32, f16 or bf16")
     try require(x.shape[0] == options.qHeads, "\(name): shape[0] is \(x.shape[0]); expected \(options.qHeads) q_heads")
     try require(
-      x.shape[2] == cache.options.headDim, "\(name): shape[2] is \(x.shape[2]); the cache has head_dim \(cache.options.headDim)")
+      x.shape[2] == cache.options.headDim, "\(name): shape[2] is \(x.shape[2]); the cache has head_dim \(cache.options.headDim)"
+    )
   }
 }

@@ -1,14 +1,15 @@
 public import TamisCore
 public import TamisDevice
 
-/// DHSA v1's network that marks where a chunk of keys ends (arXiv 2510.24606 v1; `BoundarySimilarityAttn` of the official code):
-/// attention within the 2w tokens around each gap, zeros beyond the ends, LayerNorm, the means of the two halves, and an MLP on
-/// [left, right, |left - right|, left * right, cosine].
+/// DHSA v1's network that marks where a chunk of keys ends (arXiv 2510.24606 v1; `BoundarySimilarityAttn` of the official
+/// code): attention within the 2w tokens around each gap, zeros beyond the ends, LayerNorm, the means of the two halves, and
+/// an MLP on [left, right, |left - right|, left * right, cosine].
 ///
 /// A token is in 2w windows, but its query, key and value do not depend on which. Nor does, head by head, what the output
-/// projection makes of its value: a window's output row is sum_(h, j) a_hj U_hj with U_hj = Wo_h v_hj, since attention is linear
-/// in the values. So the projections are done once a token (4 C^2 products instead of 2w * 4 C^2, or of 3 C^2 + 2w C^2 with the
-/// output projection left in the window), and a window costs (2w)^2 heads C more. LayerNorm follows on the rows themselves.
+/// projection makes of its value: a window's output row is sum_(h, j) a_hj U_hj with U_hj = Wo_h v_hj, since attention is
+/// linear in the values. So the projections are done once a token (4 C^2 products instead of 2w * 4 C^2, or of 3 C^2 + 2w C^2
+/// with the output projection left in the window), and a window costs (2w)^2 heads C more. LayerNorm follows on the rows
+/// themselves.
 ///
 /// Immutable: any thread, any context's backend.
 public final class BoundaryPredictor: @unchecked Sendable {
@@ -35,8 +36,8 @@ public final class BoundaryPredictor: @unchecked Sendable {
   ///   - path: a safetensors file, a torch state dict, or a folder that holds `boundary_predictor.safetensors`.
   ///   - heads: 0: what the file says of itself, else 8 as the published code runs it.
   ///   - precision: of the projections and the MLP's first layer.
-  /// - Throws: `invalidArgument` for heads that do not divide the width; `notFound`, `io`, `format`; `unsupported` for a dtype or
-  ///   a width that the products do not take.
+  /// - Throws: `invalidArgument` for heads that do not divide the width; `notFound`, `io`, `format`; `unsupported` for a
+  ///   dtype or a width that the products do not take.
   public init(
     context: Context, path: String, heads: Int = 0, precision: LinearPrecision = .f32
   ) throws(TamisError) {

@@ -1,12 +1,12 @@
 public import TamisCore
 public import TamisDevice
 
-/// Chunks of one layer's cached keys that grow with the sequence, for decode with a budget (arXiv 2510.24606 v1 describes it; the
-/// official code leaves decode dense): the prompt's chunks, then one for every `openTokens` generated tokens, the last still
-/// open. Calls take the context's lock.
+/// Chunks of one layer's cached keys that grow with the sequence, for decode with a budget (arXiv 2510.24606 v1 describes it;
+/// the official code leaves decode dense): the prompt's chunks, then one for every `openTokens` generated tokens, the last
+/// still open. Calls take the context's lock.
 ///
-/// Keeps the mean key of every token (headDim f32), so that it can be cut anywhere, and a vector per chunk. A step adds one row to
-/// the open chunk and scores chunks: O(chunks * headDim).
+/// Keeps the mean key of every token (headDim f32), so that it can be cut anywhere, and a vector per chunk. A step adds one
+/// row to the open chunk and scores chunks: O(chunks * headDim).
 public final class ChunkIndex: @unchecked Sendable {
   public let context: Context
   public let kvHeads, headDim: Int
@@ -68,7 +68,8 @@ public final class ChunkIndex: @unchecked Sendable {
     try require(k.shape[0] == kvHeads, "k->shape[0] is \(k.shape[0]); expected \(kvHeads), the kv_heads of the index")
     try require(k.shape[2] == headDim, "k->shape[2] is \(k.shape[2]); expected \(headDim), the head_dim of the index")
     let n = k.shape[1]
-    try require(tokens + n <= Int(Int32.max), "k->shape[1] is \(n) after \(tokens) tokens; expected at most \(Int32.max) in all")
+    try require(
+      tokens + n <= Int(Int32.max), "k->shape[1] is \(n) after \(tokens) tokens; expected at most \(Int32.max) in all")
     if let given { try Boundaries.check(given, n) }
     try context.withLock { () throws(TamisError) in
       if let given {

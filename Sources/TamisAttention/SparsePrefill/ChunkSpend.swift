@@ -120,9 +120,9 @@ struct ChunkRow {
     return spend.list()
   }
 
-  /// The official code's list at block 128: `local` recent keys, the best others, and then its first `sinks` entries, the lowest
-  /// keys, overwritten with the first keys of the prompt or window. Where too few keys are legal it is padded with the last key
-  /// of the prompt, which is masked later and is left out here.
+  /// The official code's list at block 128: `local` recent keys, the best others, and then its first `sinks` entries, the
+  /// lowest keys, overwritten with the first keys of the prompt or window. Where too few keys are legal it is padded with the
+  /// last key of the prompt, which is masked later and is left out here.
   private func literal() -> ContiguousArray<Int32> {
     let window = input.rule.window
     let start = input.mask.queryOffset + queries.lowerBound
@@ -144,8 +144,8 @@ struct ChunkRow {
     return list
   }
 
-  /// The chunks that hold one of these keys, ranked by the product of their vector with the mean query: every positive factor of
-  /// the query leaves the ranking alone.
+  /// The chunks that hold one of these keys, ranked by the product of their vector with the mean query: every positive factor
+  /// of the query leaves the ranking alone.
   private func rank(_ legal: Range<Int>) -> ChunkRanking {
     var ranking = ChunkRanking()
     let first = chunk(of: legal.lowerBound)

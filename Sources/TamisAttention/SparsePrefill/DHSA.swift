@@ -4,11 +4,11 @@ public import TamisDevice
 /// DHSA v1 (arXiv 2510.24606 v1): keys in chunks of variable length, a chunk scored by its pooled key against the mean query of
 /// a block, the tokens of the best chunks attended together with the first keys and the local band. One list for all heads.
 ///
-/// The rule: sinks, the local band and the best other tokens, `budget` of them in all. Legal are the keys that some query of the
-/// block may see. Sinks are the first min(`sinks`, budget / 4) legal keys; the band is the last `local` of them, less where the
-/// budget is less, but always all of the block's own; the rest goes to chunks, best first, the last one from its end (the scores
-/// of its tokens are equal, and of equals the more recent is taken). Tiles: the same with a tile scored as its best token and
-/// ceil(budget / keyBlock) tiles. A block that holds one of the last `instructionTokens` queries is dense.
+/// The rule: sinks, the local band and the best other tokens, `budget` of them in all. Legal are the keys that some query of
+/// the block may see. Sinks are the first min(`sinks`, budget / 4) legal keys; the band is the last `local` of them, less
+/// where the budget is less, but always all of the block's own; the rest goes to chunks, best first, the last one from its
+/// end (the scores of its tokens are equal, and of equals the more recent is taken). Tiles: the same with a tile scored as
+/// its best token and ceil(budget / keyBlock) tiles. A block that holds one of the last `instructionTokens` queries is dense.
 ///
 /// `literal` is the official code's form for blocks of 128, token by token: the first 128 entries of a list give way to sinks,
 /// whatever they were.

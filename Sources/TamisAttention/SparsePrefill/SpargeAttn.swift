@@ -92,9 +92,11 @@ public struct SpargeAttn: TileSelector {
     }
     var isListed = [Bool](repeating: false, count: row.tiles.count)
     for j in row.best(n, scores) { isListed[Int(j) - row.tiles.lowerBound] = true }
-    return ContiguousArray(
-      row.tiles.lazy.filter { isListed[$0 - row.tiles.lowerBound] || isMixed($0) || ($0 == 0 && keepsFirstTile) }
-        .map { Int32(truncatingIfNeeded: $0) })
+    var list = ContiguousArray<Int32>()
+    for j in row.tiles where isListed[j - row.tiles.lowerBound] || isMixed(j) || (j == 0 && keepsFirstTile) {
+      list.append(Int32(truncatingIfNeeded: j))
+    }
+    return list
   }
 }
 

@@ -9,6 +9,8 @@ public struct TileCounts: Equatable, Sendable {
   /// (query, key) pairs, legal and listed.
   public var pairsAttended = 0
   public var pairsLegal = 0
+
+  public init() {}
 }
 
 extension TileMask {
@@ -70,9 +72,9 @@ private struct SeenPairs {
 
   func pairs(in list: ListedPlaces) -> Int {
     let (first, last) = (list.tilesBelow(whole.lowerBound), list.tilesBelow(whole.upperBound))
+    let legal = list.tilesBelow(tiles.lowerBound)..<list.tilesBelow(tiles.upperBound)
     var sum = (last - first) * keyBlock * queries
-    for i in 0..<first { sum += tile(list, i) }
-    for i in last..<list.tiles.count { sum += tile(list, i) }
+    for i in legal where i < first || i >= last { sum += tile(list, i) }
     return sum
   }
 

@@ -56,6 +56,23 @@ struct AttendedRows {
     pageRows = 0
   }
 
+  /// Rows `tokens`, ascending, of two tensors [heads, n, d].
+  init(k: TensorView, v: TensorView, tokens: UnsafeBufferPointer<Int32>) {
+    dtype = k.dtype
+    headDim = k.shape[2]
+    self.k = Plane(tensor: k)
+    self.v = Plane(tensor: v)
+    count = tokens.count
+    sinks = 0
+    selected = tokens.baseAddress
+    selectedCount = tokens.count
+    recent = 0..<0
+    pages = nil
+    pageTokens = Int.max
+    pageRows = 0
+    listedCount = tokens.count
+  }
+
   init(_ keys: CachedKeys, _ store: CPUStore, _ tokens: AttendedTokens, selected: UnsafePointer<Int32>?, selectedCount: Int) {
     let layout = store.layout
     dtype = layout.dtype

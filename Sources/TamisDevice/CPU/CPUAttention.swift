@@ -32,6 +32,16 @@ extension CPUBackend {
     try attend(queries, AttendedRows(k: k, v: v), rule, progress)
   }
 
+  public func attend(
+    q: TensorView, k: TensorView, v: TensorView, tokens: UnsafeBufferPointer<Int32>, rule: AttentionRule, mask: DenseMask,
+    out: TensorView, lse: TensorView?
+  ) throws(TamisError) {
+    let queries = Queries(
+      q: q, out: out, lse: lse, kvHeads: k.shape[0], token: mask.queryOffset, position: mask.queryOffset, causal: mask.causal,
+      f32Products: mask.f32Products || mask.blas || q.dtype != .bf16 || k.dtype != .bf16)
+    try attend(queries, AttendedRows(k: k, v: v, tokens: tokens), rule, nil)
+  }
+
   /// Queries and where their answers go. Query i stands at token `token` + i and turns by position `position` + i.
   private struct Queries {
     var q: TensorView

@@ -12,10 +12,15 @@ public final class CPUBackend: Backend {
   let blas = OpenBLAS.shared
 
   /// `level`: for tests and benchmarks that compare levels.
-  public init(threads: Int, level: Kernels.Level = Kernels.activeLevel) throws(TamisError) {
+  public convenience init(threads: Int, level: Kernels.Level = Kernels.activeLevel) throws(TamisError) {
+    try self.init(threads: threads, level: level, kernels: Kernels.table(level))
+  }
+
+  /// `kernels`: those of the level, or with stand-ins for some; they outlive the backend.
+  init(threads: Int, level: Kernels.Level, kernels: UnsafePointer<tk_table>) throws(TamisError) {
     pool = try ThreadPool(count: threads)
     self.level = level
-    kernels = Kernels.table(level)
+    self.kernels = kernels
     workers = (0..<pool.count).map { _ in Scratch() }
   }
 

@@ -8,8 +8,8 @@ import Glibc
 /// Score: logits of all heads for every candidate token and their vote (TokenSelect, arXiv 2411.02886, eq. 7 and 8).
 ///
 /// Tasks are blocks of `block` tokens, aligned to multiples of `block`. A block's logits lie together, [qHeads][block], and
-/// become e = exp(z - m) with a maximum of the block's own; once every block's (m, sum e) is known, vote_j = sum_h c_h e_hj with
-/// c_h = exp(m - M_h) / L_h. Heads are added in ascending order, so the bits do not depend on the number of threads.
+/// become e = exp(z - m) with a maximum of the block's own; once every block's (m, sum e) is known, vote_j = sum_h c_h e_hj
+/// with c_h = exp(m - M_h) / L_h. Heads are added in ascending order, so the bits do not depend on the number of threads.
 struct Scoring {
   static let block = 512
 
@@ -70,7 +70,8 @@ struct Scoring {
   }
 
   /// Logits of n rows from `row` on; `next` is where the run after this one begins. Returns where in `out` the first one lies.
-  private func score(_ row: Int, _ n: Int, _ q: tk_queries, _ out: UnsafeMutablePointer<Float>, _ stride: Int, next: Int) -> Int {
+  private func score(_ row: Int, _ n: Int, _ q: tk_queries, _ out: UnsafeMutablePointer<Float>, _ stride: Int, next: Int) -> Int
+  {
     let d = store.layout.headDim
     var q = q
     if let copy = store.layout.scoringCopy {
@@ -137,7 +138,8 @@ struct Scoring {
   func vote(_ b: Int, _ c: UnsafePointer<Float>, _ votes: UnsafeMutablePointer<Float>) {
     let tokens = tokens(b)
     table.pointee.vote_sum(
-      z + b * qHeads * Self.block, Self.block, c, Int32(qHeads), tokens.count, votes + (tokens.lowerBound - candidates.lowerBound))
+      z + b * qHeads * Self.block, Self.block, c, Int32(qHeads), tokens.count,
+      votes + (tokens.lowerBound - candidates.lowerBound))
   }
 
   /// Logits of one head in candidate order.
@@ -182,7 +184,8 @@ extension CPUBackend {
     for h in 0..<kvHeads { withUnsafePointer(to: queries.slice(h * group, group)) { kernels.pointee.prepare_queries($0) } }
     let work = Scoring(
       store: store, keys: keys, candidates: candidates, queries: queries, heads: order, group: group, qHeads: qHeads,
-      z: shared.take(Float.self, blocks * qHeads * Scoring.block), table: kernels, kernels: RowKernels(kernels, store.layout.dtype))
+      z: shared.take(Float.self, blocks * qHeads * Scoring.block), table: kernels,
+      kernels: RowKernels(kernels, store.layout.dtype))
     let m = shared.take(Float.self, blocks * qHeads)
     let sum = shared.take(Float.self, blocks * qHeads)
     let c = shared.take(Float.self, blocks * qHeads)

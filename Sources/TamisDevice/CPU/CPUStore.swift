@@ -87,10 +87,16 @@ public final class CPUStore: KVStore {
 
   func keys(_ layer: Int) -> UnsafeMutableRawPointer { layers[layer].k.base }
   func values(_ layer: Int) -> UnsafeMutableRawPointer { layers[layer].v.base }
-  func keyScales(_ layer: Int) -> UnsafeMutablePointer<Float>? { layers[layer].kScale?.base.assumingMemoryBound(to: Float.self) }
-  func valueScales(_ layer: Int) -> UnsafeMutablePointer<Float>? { layers[layer].vScale?.base.assumingMemoryBound(to: Float.self) }
+  func keyScales(_ layer: Int) -> UnsafeMutablePointer<Float>? {
+    layers[layer].kScale?.base.assumingMemoryBound(to: Float.self)
+  }
+  func valueScales(_ layer: Int) -> UnsafeMutablePointer<Float>? {
+    layers[layer].vScale?.base.assumingMemoryBound(to: Float.self)
+  }
   func tiles(_ layer: Int) -> UnsafeMutableRawPointer? { layers[layer].tiles?.base }
-  func tileScales(_ layer: Int) -> UnsafeMutablePointer<Float>? { layers[layer].tileScale?.base.assumingMemoryBound(to: Float.self) }
+  func tileScales(_ layer: Int) -> UnsafeMutablePointer<Float>? {
+    layers[layer].tileScale?.base.assumingMemoryBound(to: Float.self)
+  }
 
   /// Number of the row of (page, head, slot).
   private func rowNumber(_ page: Int32, _ head: Int, _ slot: Int) -> Int {
@@ -241,7 +247,9 @@ public final class CPUStore: KVStore {
       let scaleBytes = layout.pageRows * 4
       layer.kScale?.release(p * scaleBytes, scaleBytes)
       layer.vScale?.release(p * scaleBytes, scaleBytes)
-      if let copy = layout.scoringCopy { layer.tiles?.release(p * layout.pageElements * copy.size, layout.pageElements * copy.size) }
+      if let copy = layout.scoringCopy {
+        layer.tiles?.release(p * layout.pageElements * copy.size, layout.pageElements * copy.size)
+      }
       layer.tileScale?.release(p * scaleBytes, scaleBytes)
     }
   }

@@ -6,8 +6,8 @@ import Glibc
 #endif
 
 extension CPUBackend {
-  /// Attention as it is written: S = Q K^T by sgemm, softmax of the rows, O = P V by sgemm, for one head and a block of queries at
-  /// a time. The reference of the tiled form and the baseline of its benchmarks.
+  /// Attention as it is written: S = Q K^T by sgemm, softmax of the rows, O = P V by sgemm, for one head and a block of queries
+  /// at a time. The reference of the tiled form and the baseline of its benchmarks.
   func attendPlain(
     q: TensorView, k: TensorView, v: TensorView, rule: AttentionRule, mask: DenseMask, out: TensorView, lse: TensorView?,
     progress: Progress?

@@ -65,6 +65,9 @@ final class PreparedKeys: @unchecked Sendable {
 
   deinit { free(memory) }
 
+  /// Bytes of what the kernels read.
+  private var elementSize: Int { work.pairs ? 2 : 4 }
+
   // MARK: once
 
   /// Makes ready KV heads [first, first + n) of `kvHeads`: the tiles that some list of theirs holds.
@@ -110,10 +113,11 @@ final class PreparedKeys: @unchecked Sendable {
     var stride = v.stride
     if copiesKeys {
       var k = keyRows(slot, token, n)
-      work.gather(&k, n, Int32(truncatingIfNeeded: d), (keyCopies + slot * headBytes).assumingMemoryBound(to: Float.self) + token * d)
-      let to = (valueCopies + slot * headBytes).assumingMemoryBound(to: Float.self) + token * d
-      work.gather(&v, n, Int32(truncatingIfNeeded: d), to)
-      (values, stride) = (UnsafeRawPointer(to), d)
+      let keys = (keyCopies + slot * headBytes).assumingMemoryBound(to: Float.self) + token * d
+      let copies = (valueCopies + slot * headBytes).assumingMemoryBound(to: Float.self) + token * d
+      work.gather(&k, n, Int32(truncatingIfNeeded: d), keys)
+      work.gather(&v, n, Int32(truncatingIfNeeded: d), copies)
+      (values, stride) = (UnsafeRawPointer(copies), d)
     } else if copiesValues {
       work.table.pointee.prefill.interleave_bf16(
         values.assumingMemoryBound(to: UInt16.self), stride, n, d,
@@ -122,7 +126,7 @@ final class PreparedKeys: @unchecked Sendable {
     let marks = notFinite + slot * rows.count + token
     var found = false
     for t in 0..<n {
-      let bad = work.isNonFinite(values + t * stride * (work.pairs ? 2 : 4))
+      let bad = work.isNonFinite(values + t * stride * elementSize)
       marks[t] = bad ? 1 : 0
       if bad {
         found = true
@@ -154,40 +158,55 @@ final class PreparedKeys: @unchecked Sendable {
   // MARK: for each step
 
   /// Places [place, place + n) of a list: runs of tokens stream from where they lie, isolated tokens are gathered.
+  ///
+  /// Where segments begin and end decides how sums round. It depends on the list alone, neither on what the keys hold nor on
+  /// where the task's queries stop looking.
   func step(_ kvHead: Int, _ list: ListedPlaces, _ place: Int, _ n: Int, _ s: PanelScratch) -> KeyStep {
     let slot = kvHead - firstHead
-    let d = rows.headDim
-    let size = work.pairs ? 2 : 4
+    let whole = min(QueryPanels.stepKeys, list.count - place)
     var step = KeyStep(place: place, keys: n)
     var gathers = false
     var at = 0
     while at < n {
-      let (token, count) = list.run(at: place + at, most: n - at)
+      let run = list.run(at: place + at, most: whole - at)
+      let count = min(run.count, n - at)
+      let isShort = pairsSteps || run.count < Self.leastRun
       let bad = step.nonFinite
-      note(slot, token, count, at, &step, s)
-      if pairsSteps || count < Self.leastRun || (step.nonFinite > bad && !copiesValues) {
-        gather(slot, token, count, at, s)
+      note(slot, run.token, count, at, &step, s)
+      if isShort || (step.nonFinite > bad && !copiesValues) {
+        gather(slot, run.token, count, at, s)
         for i in bad..<step.nonFinite where !copiesValues { s.clearValue(s.nonFinite[i].at, work) }
-        if gathers {
+        if gathers && isShort {
           s.segments[step.segments - 1].count += count
         } else {
-          s.segments[step.segments] = KeySegment(
-            start: at, count: count, k: UnsafeRawPointer(s.tileK) + at * d * size, kRow: d,
-            v: UnsafeRawPointer(s.tileV) + at * d * size, vRow: d, size: size)
-          step.segments += 1
+          append(gathered(at, count, s), to: &step, s)
         }
-        gathers = true
       } else {
-        let (k, kRow) = keys(slot, token)
-        let (v, vRow) = values(slot, token)
-        s.segments[step.segments] = KeySegment(start: at, count: count, k: k, kRow: kRow, v: v, vRow: vRow, size: size)
-        step.segments += 1
-        gathers = false
+        append(inPlace(slot, run.token, at, count), to: &step, s)
       }
+      gathers = isShort
       at += count
     }
-    if pairsSteps { s.interleave(s.gathered, d, n, work) }
+    if pairsSteps { s.interleave(s.gathered, rows.headDim, n, work) }
     return step
+  }
+
+  private func append(_ segment: KeySegment, to step: inout KeyStep, _ s: PanelScratch) {
+    s.segments[step.segments] = segment
+    step.segments += 1
+  }
+
+  private func gathered(_ at: Int, _ n: Int, _ s: PanelScratch) -> KeySegment {
+    let d = rows.headDim
+    return KeySegment(
+      start: at, count: n, k: UnsafeRawPointer(s.tileK) + at * d * elementSize, kRow: d,
+      v: UnsafeRawPointer(s.tileV) + at * d * elementSize, vRow: d, size: elementSize)
+  }
+
+  private func inPlace(_ slot: Int, _ token: Int, _ at: Int, _ n: Int) -> KeySegment {
+    let (k, kRow) = keys(slot, token)
+    let (v, vRow) = values(slot, token)
+    return KeySegment(start: at, count: n, k: k, kRow: kRow, v: v, vRow: vRow, size: elementSize)
   }
 
   /// Adds the values of a run that are not finite to the step's.
@@ -202,15 +221,15 @@ final class PreparedKeys: @unchecked Sendable {
   }
 
   private func gather(_ slot: Int, _ token: Int, _ n: Int, _ at: Int, _ s: PanelScratch) {
-    let bytes = rows.headDim * (work.pairs ? 2 : 4)
+    let bytes = rows.headDim * elementSize
     let (k, kRow) = keys(slot, token)
-    let keyStride = kRow * (work.pairs ? 2 : 4)
+    let keyStride = kRow * elementSize
     for t in 0..<n { memcpy(UnsafeMutableRawPointer(s.tileK) + (at + t) * bytes, k + t * keyStride, bytes) }
     if pairsSteps {
       s.gatherValues(valueRows(slot, token, n), n, at, work)
     } else {
       let (v, vRow) = values(slot, token)
-      let valueStride = vRow * (work.pairs ? 2 : 4)
+      let valueStride = vRow * elementSize
       // A pair of rows counts as two.
       let rowsCopied = work.pairs ? (n + 1) & ~1 : n
       for t in 0..<rowsCopied { memcpy(UnsafeMutableRawPointer(s.tileV) + (at + t) * bytes, v + t * valueStride, bytes) }
@@ -226,8 +245,7 @@ final class PreparedKeys: @unchecked Sendable {
 
   private func values(_ slot: Int, _ token: Int) -> (UnsafeRawPointer, Int) {
     if copiesValues {
-      let size = work.pairs ? 2 : 4
-      return (UnsafeRawPointer(valueCopies) + slot * headBytes + token * rows.headDim * size, rows.headDim)
+      return (UnsafeRawPointer(valueCopies) + slot * headBytes + token * rows.headDim * elementSize, rows.headDim)
     }
     let v = valueRows(slot, token, 1)
     return (UnsafeRawPointer(v.base!), v.stride)

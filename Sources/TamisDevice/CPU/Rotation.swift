@@ -19,7 +19,8 @@ struct Rotation {
 
   static func bytes(_ rope: RoPE, selected: Int) -> Int {
     let half = rope.isNone ? 0 : rope.rotaryDims / 2
-    return Scratch.bytes(Double.self, half) + 2 * Scratch.bytes(Float.self, half * span) + 2 * Scratch.bytes(Float.self, half * selected)
+    return Scratch.bytes(Double.self, half) + 2 * Scratch.bytes(Float.self, half * span)
+      + 2 * Scratch.bytes(Float.self, half * selected)
   }
 
   /// `selected`: how many places need absolute angles; the caller fills them with `fillSelected`.
@@ -39,7 +40,9 @@ struct Rotation {
   }
 
   func fillSelected(_ tokens: UnsafePointer<Int32>, _ range: Range<Int>, _ table: UnsafePointer<tk_table>) {
-    for i in range { table.pointee.angles(Double(tokens[i]), frequency, half, selectedCos! + i * half, selectedSin! + i * half) }
+    for i in range {
+      table.pointee.angles(Double(tokens[i]), frequency, half, selectedCos! + i * half, selectedSin! + i * half)
+    }
   }
 
   /// Turns n rows in place; row t by table row t (stride `half`) or all by the first (stride 0).

@@ -243,10 +243,8 @@ struct SplitAttention {
     let d = rows.headDim
     var values = rows.valueRows(block, head: head)
     let all = n * group
-    let hasBias = rule.keyZeroBias != nil && rows.token(at: place) == 0
-    let plain = rule.softcap == 0 && !hasBias
+    let biases = rows.token(at: place) == 0 ? rule.keyZeroBias : nil
     let log2e: Float = 1.442_695_04
-    let a = plain ? rule.scale * log2e : log2e
     var whole = true
     for r in 0..<all {
       let i = first + r / group
@@ -255,10 +253,14 @@ struct SplitAttention {
       if from > 0 || to < block.count { whole = false }
       if from >= to { continue }
       let z = state.z + r * Self.stride
+      // A head without a bias has the bits of attention without biases.
+      let bias = from == 0 ? biases?[head * group + r % group] ?? 0 : 0
+      let plain = rule.softcap == 0 && bias == 0
       if !plain {
         table.pointee.scale_cap(z + from, to - from, rule.scale, rule.softcap)
-        if hasBias && from == 0 { z[0] += rule.keyZeroBias![head * group + r % group] }
+        z[from] += bias
       }
+      let a = plain ? rule.scale * log2e : log2e
       let worth = table.pointee.softmax_block(z + from, to - from, a, state.m + r, state.l + r)
       if worth != 1 { table.pointee.scale_by(state.o + r * d, d, worth) }
     }

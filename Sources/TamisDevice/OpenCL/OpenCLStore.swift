@@ -5,8 +5,8 @@ public import TamisCore
 ///
 /// A page takes a *frame* when it is first written: frames are handed out densely, and those of released pages first, so
 /// memory follows use and not page numbers. For each layer K, V, the scales of an i8 cache and the scoring copy are one buffer
-/// each, [frames][kvHeads][pageTokens][headDim], made when the layer is first written and doubled, by a copy on the device, when
-/// it is full: an OpenCL device has no memory to overcommit, and one buffer keeps the kernels to one base address.
+/// each, [frames][kvHeads][pageTokens][headDim], made when the layer is first written and doubled, by a copy on the device,
+/// when it is full: an OpenCL device has no memory to overcommit, and one buffer keeps the kernels to one base address.
 public final class OpenCLStore: KVStore {
   public let layout: KVLayout
   let backend: OpenCLBackend
@@ -117,7 +117,8 @@ public final class OpenCLStore: KVStore {
   private func append(
     _ rows: TensorView, to buffer: OpenCLBuffer, _ scales: OpenCLBuffer, frame: Int, slot: Int, from start: Int, count: Int
   ) throws(TamisError) {
-    let sourceScales = rows.dtype == .i8 ? try backend.uploadScales(rows, from: start, count: count, to: backend.rowScales) : nil
+    let sourceScales =
+      rows.dtype == .i8 ? try backend.uploadScales(rows, from: start, count: count, to: backend.rowScales) : nil
     let source = try backend.upload(rows, from: start, count: count, to: backend.rows)
     let kernel = try backend.programs.kernel(
       .append, "append",

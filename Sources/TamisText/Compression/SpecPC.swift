@@ -28,8 +28,9 @@ public final class SpecPC {
 
   public let options: Options
   public let tokens: Int
-  private var totals: [Double]
-  private var hasRows = false
+  /// One per token from the first rows on: their own memory vouches for the number of tokens.
+  private var totals: [Double] = []
+  private var hasRows: Bool { !totals.isEmpty }
 
   /// - Throws: `invalidArgument` unless 1 <= window <= tokens.
   public init(_ options: Options, tokens: Int) throws(TamisError) {
@@ -40,7 +41,13 @@ public final class SpecPC {
     try options.budget.check()
     self.options = options
     self.tokens = tokens
-    totals = [Double](repeating: options.reduction == .max ? -.infinity : 0, count: tokens)
+  }
+
+  /// Of no rows at all.
+  private var start: Double { options.reduction == .max ? -.infinity : 0 }
+
+  private func begin() {
+    if totals.isEmpty { totals = [Double](repeating: start, count: tokens) }
   }
 
   /// Softmax rows [heads, w, n] of one layer, in any float dtype, contiguous rows: w = window over n = tokens keys, or the one
@@ -54,6 +61,7 @@ public final class SpecPC {
       "rows is [\(rows.shape[0]), \(queries), \(keys)]; expected [heads, \(options.window), \(tokens)], or one query over at "
         + "least \(tokens) keys")
     if layer < options.startingLayer { return }
+    begin()
     let table = Kernels.active
     let row = UnsafeMutablePointer<Float>.allocate(capacity: tokens)
     defer { row.deallocate() }
@@ -63,7 +71,6 @@ public final class SpecPC {
         totals.withUnsafeMutableBufferPointer { fold(row, weight(i, of: queries), into: $0) }
       }
     }
-    hasRows = true
   }
 
   /// The rows of one layer from its queries [qHeads, w, d] and keys [kvHeads, tokens, d], both rotated:
@@ -83,7 +90,6 @@ public final class SpecPC {
     let heads = q.shape[0]
     let log2Scale = (scale == 0 ? 1 / Float(d).squareRoot() : scale) * 1.442_695_04
     // A head's scores by itself, so that the order of the heads, and the sum's bits, do not hang on the threads.
-    let start = options.reduction == .max ? -Double.infinity : 0
     let perHead = UnsafeMutableBufferPointer<Double>.allocate(capacity: heads * tokens)
     defer { perHead.deallocate() }
     perHead.initialize(repeating: start)
@@ -93,13 +99,13 @@ public final class SpecPC {
         self.attend(head: h, q, k, log2Scale, into: totals)
       }
     }
+    begin()
     for h in 0..<heads {
       for j in 0..<tokens {
         let score = perHead[h * tokens + j]
         totals[j] = options.reduction == .max ? max(totals[j], score) : totals[j] + score
       }
     }
-    hasRows = true
   }
 
   private func attend(

@@ -1,5 +1,9 @@
 import TamisCore
 
+#if canImport(Glibc)
+import Glibc
+#endif
+
 /// Word embeddings with rows appended for tokens the file does not know: each is the mean of the file's rows, computed in f64
 /// and rounded to the file's dtype. (LLMLingua-2 adds placeholder tokens; what an untrained row holds is otherwise left to
 /// chance.)
@@ -8,11 +12,16 @@ final class AddedRows {
   private let memory: UnsafeMutableRawPointer
   private let scales: UnsafeMutablePointer<Float>?
 
-  /// `word` [rows, width], rows one after another. `outOfMemory` is not reported: the table is a copy of one that is mapped.
-  init(_ word: TensorView, adding count: Int) {
+  /// `word` [rows, width], rows one after another.
+  /// - Throws: `outOfMemory`.
+  init(_ word: TensorView, adding count: Int) throws(TamisError) {
     let (rows, width) = (word.shape[0], word.shape[1])
     let rowBytes = width * word.dtype.size
-    memory = .allocate(byteCount: (rows + count) * rowBytes, alignment: 64)
+    guard let memory = aligned_alloc(64, ((rows + count) * rowBytes + 63) & ~63) else {
+      throw TamisError(
+        .outOfMemory, "added_rows is \(count); the system has no \((rows + count) * rowBytes) bytes for the vocabulary's rows")
+    }
+    self.memory = memory
     memory.copyMemory(from: word.data, byteCount: rows * rowBytes)
     scales = word.dtype == .i8 ? .allocate(capacity: rows + count) : nil
     if let scales {
@@ -32,7 +41,7 @@ final class AddedRows {
   }
 
   deinit {
-    memory.deallocate()
+    free(memory)
     scales?.deallocate()
   }
 

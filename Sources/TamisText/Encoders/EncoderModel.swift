@@ -26,7 +26,7 @@ final class EncoderModel {
     weights = try tensors.encoder()
     head = try tensors.head()
     config.labels = head?.labels ?? []
-    added = addedRows > 0 ? AddedRows(weights.word, adding: addedRows) : nil
+    added = addedRows > 0 ? try AddedRows(weights.word, adding: addedRows) : nil
     if let added {
       weights.word = added.view
       config.vocabulary += addedRows

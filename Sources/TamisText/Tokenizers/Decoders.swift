@@ -39,7 +39,7 @@ struct DecoderChain: Sendable {
   }
 
   private static func append(_ json: JSON, to steps: inout [DecoderStep]) throws(TamisError) {
-    let part = try Component(json, "decoder")
+    let part = try Component(json, role: "decoder")
     switch part.type {
     case "Sequence":
       for decoder in try part.array("decoders") { try append(decoder, to: &steps) }
@@ -47,8 +47,8 @@ struct DecoderChain: Sendable {
     case "WordPiece":
       steps.append(.wordPiece(prefix: try part.bytes("prefix", "##"), cleanup: try part.flag("cleanup", true)))
     case "Metaspace":
-      let scheme = try part.prependScheme()
-      steps.append(.metaspace(replacement: try part.bytes("replacement", "\u{2581}"), dropsFirst: scheme != .never))
+      let prepend = try MetaspacePreTokenizer.Prepend(part)
+      steps.append(.metaspace(replacement: try part.bytes("replacement", "\u{2581}"), dropsFirst: prepend != .never))
     case "ByteFallback": steps.append(.byteFallback)
     case "Fuse": steps.append(.fuse)
     case "Strip":
@@ -60,7 +60,7 @@ struct DecoderChain: Sendable {
       }
       steps.append(.replace(pattern: Array(literal.utf8), content: try part.bytes("content", "")))
     case "BPEDecoder": steps.append(.bpe(suffix: try part.bytes("suffix", "</w>")))
-    default: throw part.unsupported
+    default: throw part.unknownType
     }
   }
 
@@ -69,7 +69,7 @@ struct DecoderChain: Sendable {
 
 /// Decoding under way: pieces go in one after another, and text comes out as soon as it is certain.
 struct DecodeRun: Sendable {
-  private struct State {
+  fileprivate struct State {
     var isFirst = true
     /// Bytes that wait for more: the start of a character, a run of <0xNN>, a last piece, a whole text.
     var held: [UInt8] = []
@@ -94,6 +94,33 @@ struct DecodeRun: Sendable {
   }
 
   mutating func add(_ piece: [UInt8], into out: inout [UInt8]) { feed(piece, 0, &out) }
+
+  /// What one more piece can change. Of a step that collects, a piece only adds to what is held, so its length will do: it may
+  /// be a whole text.
+  struct Mark {
+    fileprivate var states: [State]
+    fileprivate var held: [Int]
+  }
+
+  func mark() -> Mark {
+    var states = states
+    for k in states.indices where collects(k) { states[k].held = [] }
+    return Mark(states: states, held: self.states.map(\.held.count))
+  }
+
+  /// Takes back the pieces added since the mark.
+  mutating func rollBack(to mark: Mark) {
+    for k in states.indices {
+      var held: [UInt8] = []
+      swap(&held, &states[k].held)
+      let collected = collects(k)
+      states[k] = mark.states[k]
+      if collected {
+        held.removeLast(held.count - mark.held[k])
+        states[k].held = held
+      }
+    }
+  }
 
   /// What is left when no more pieces come.
   mutating func finish(into out: inout [UInt8]) {

@@ -23,7 +23,7 @@ struct PostProcessor: Sendable {
   }
 
   private mutating func add(_ json: JSON, _ templates: inout Int) throws(TamisError) {
-    let part = try Component(json, "post_processor")
+    let part = try Component(json, role: "post_processor")
     switch part.type {
     case "Sequence":
       for processor in try part.array("processors") { try add(processor, &templates) }
@@ -48,7 +48,7 @@ struct PostProcessor: Sendable {
         useRoBERTa(cls, sep)
         try readTrimming(part)
       }
-    default: throw part.unsupported
+    default: throw part.unknownType
     }
     templates += 1
     if templates > 1 { throw TamisError(.unsupported, "tokenizer.json: a post_processor Sequence with two templates") }

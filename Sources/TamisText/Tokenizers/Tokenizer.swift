@@ -198,10 +198,32 @@ public struct StreamingDecoder: Sendable {
     return out
   }
 
+  /// The same, where `deliver` may refuse the text: then its error comes, and the id has not been added.
+  public mutating func push(_ id: Int32, deliver: ([UInt8]) throws(TamisError) -> Void) throws(TamisError) {
+    let mark = run.mark()
+    do throws(TamisError) {
+      try deliver(push(id))
+    } catch {
+      run.rollBack(to: mark)
+      throw error
+    }
+  }
+
   /// What was held back; the next id starts a new text.
   public mutating func finish() -> [UInt8] {
     var out: [UInt8] = []
     run.finish(into: &out)
     return out
+  }
+
+  /// The same, where `deliver` may refuse the text: then its error comes, and everything is still held back.
+  public mutating func finish(deliver: ([UInt8]) throws(TamisError) -> Void) throws(TamisError) {
+    let held = run
+    do throws(TamisError) {
+      try deliver(finish())
+    } catch {
+      run = held
+      throw error
+    }
   }
 }

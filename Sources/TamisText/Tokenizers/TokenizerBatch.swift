@@ -66,16 +66,6 @@ private final class TextBatch: @unchecked Sendable {
   }
 }
 
-extension Encoding {
-  /// The same with offsets in Unicode scalars of the text instead of bytes; an ill-formed part of it counts as one.
-  public func inCharacters(of text: UnsafeBufferPointer<UInt8>) -> Encoding {
-    guard let scalars = ScalarNumbers(text) else { return self }
-    var result = self
-    for i in 0..<count { (result.starts[i], result.ends[i]) = scalars.range(starts[i], ends[i]) }
-    return result
-  }
-}
-
 extension TokenBuffer {
   /// Offsets in Unicode scalars instead of bytes.
   func countCharacters(of text: UnsafeBufferPointer<UInt8>) {

@@ -10,14 +10,14 @@ extension Tokenizer {
     defer { pool.give(scratch) }
     try run(text, options, scratch)
     if let room { scratch.tokens.truncate(to: room) }
+    if options.countsCharacters { scratch.tokens.countCharacters(of: text) }
     return assemble(parts.postProcessor.single, options, [scratch.tokens])
   }
 
-  /// Tokens of a pair of texts, by the template's pair form; offsets in scalars with `inCharacters`.
+  /// Tokens of a pair of texts, by the template's pair form.
   /// - Throws: as `encode`; `unsupported` when the template has no pair form.
   public func encode(
-    _ text: UnsafeBufferPointer<UInt8>, pair: UnsafeBufferPointer<UInt8>, _ options: EncodeOptions = .init(),
-    inCharacters: Bool = false
+    _ text: UnsafeBufferPointer<UInt8>, pair: UnsafeBufferPointer<UInt8>, _ options: EncodeOptions = .init()
   ) throws(TamisError) -> Encoding {
     guard let template = parts.postProcessor.pair else {
       throw TamisError(.unsupported, "pair: the template of this tokenizer has no form for two texts")
@@ -36,7 +36,7 @@ extension Tokenizer {
       first.tokens.truncate(to: a)
       second.tokens.truncate(to: b)
     }
-    if inCharacters {
+    if options.countsCharacters {
       first.tokens.countCharacters(of: text)
       second.tokens.countCharacters(of: pair)
     }

@@ -187,7 +187,7 @@ private struct ModelText {
   func make(_ text: UnsafeBufferPointer<UInt8>, byteLevel: Bool) throws(TamisError) -> (any TokenModel, TokenizerKind) {
     guard let vocabulary else { throw TamisError(.format, "tokenizer.json: the model has no vocab") }
     let json = JSON.object(options)
-    let part = Component(json, "model", type: json["type"]?.string ?? inferredType(json))
+    let part = try Component(json, role: "model", type: inferredType(json))
     if byteLevel, part.type != "BPE" {
       throw TamisError(.unsupported, "tokenizer.json: ByteLevel with the model \(part.type) is not implemented")
     }
@@ -208,7 +208,7 @@ private struct ModelText {
       let least = scores.min() ?? 0
       return (Unigram(vocabulary, scores: scores, unknownScore: least - 10, options), .unigram)
     case "WordLevel": return (WordLevel(vocabulary, unknown: try part.bytes("unk_token", "<unk>")), .wordLevel)
-    default: throw part.unsupported
+    default: throw part.unknownType
     }
   }
 

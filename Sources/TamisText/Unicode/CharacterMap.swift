@@ -50,8 +50,8 @@ public struct CharacterMap: Sendable {
   @inline(__always)
   private static func children(_ unit: UInt32) -> Int { Int(unit >> 10) << Int((unit & 0x200) >> 6) }
 
-  /// The shortest (`first`) or longest key that `key` begins with: its value and length. A damaged trie has fewer keys: one that
-  /// ends inside a scalar is none.
+  /// The shortest (`first`) or longest key that `key` begins with: its value and length. A damaged trie has fewer keys: one
+  /// that ends inside a scalar is none.
   @inline(__always)
   private static func longestOrFirst(
     _ units: UnsafeBufferPointer<UInt32>, _ key: UnsafePointer<UInt8>, _ count: Int, first: Bool

@@ -219,6 +219,7 @@ def test_decode_over_a_cache(rng, cpu):
     k = (0.3 * rng.normal(size=(2, n, 16))).astype(np.float32)
     v = rng.normal(size=(2, n, 16)).astype(np.float32)
     q = rng.normal(size=(4, 1, 16)).astype(np.float32)
+    q[1:] = q[0] + 0.3 * q[1:]
     k[:, needle] = 4 * q[:, 0].reshape(2, 2, 16).sum(1)[:, None]
     cache = tamis.KVCache(kv_heads=2, head_dim=16, max_tokens=1024, ctx=cpu)
     text = cache.sequence()

@@ -1,6 +1,6 @@
-// Attention over lists of key tiles, with an online softmax (FlashAttention-2, arXiv 2307.08691, Algorithm 1) over the places of
-// a list: the tokens of its tiles, one after another. One work-group per (BM rows of a query block, list): the rows are queries
-// of `sharing` heads, query major, which use one list and one KV head. Who owns what: common.cl.
+// Attention over lists of key tiles, with an online softmax (FlashAttention-2, arXiv 2307.08691, Algorithm 1) over the places
+// of a list: the tokens of its tiles, one after another. One work-group per (BM rows of a query block, list): the rows are
+// queries of `sharing` heads, query major, which use one list and one KV head. Who owns what: common.cl.
 // Query i sees the tokens above after + i, through + i at most. Tile j is tokens [j * key_block, (j + 1) * key_block).
 
 // Number of places whose token is at most `token`, of n tiles.

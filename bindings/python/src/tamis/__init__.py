@@ -28,6 +28,9 @@ from .errors import (
 from .kv import KVCache, KVMemory, KVOptions, RoPE, Sequence, SnapshotInfo, snapshot_info
 from .ops import convert, rope, top_k
 from .retrieval import DenseAttention, Method, Selector, Stats, StreamingLLM, TokenSelect
+from .sinks import (
+    ActResult, ActState, ZeroTuningResult, act_attention, act_search, zero_tuning_bias, zero_tuning_search,
+)
 from .sparse_attention import SparseMask, SparseStats, TileLists, sparse_attention
 from .sparse_prefill import SparseOptions, sparse_prefill, sparse_select
 from .text_scores import (
@@ -40,14 +43,16 @@ from .weights import SafeTensors, open_safetensors
 __version__ = "0.1.0"
 
 __all__ = [
-    "Annotation", "AnnotationReport", "BoundaryPredictor", "BufferTooSmallError", "CacheFullError", "CancelledError",
-    "ChunkIndex", "Clusters", "CompressedContext", "Compression", "Context", "DenseAttention", "DeviceError", "Encoder",
-    "EncoderInfo", "Encoding", "FileError", "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError",
-    "KVCache", "KVMemory", "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError", "NotFoundError", "OutOfMemoryError",
-    "PromptCompressor", "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo", "SparseMask", "SparseOptions",
-    "SparseStats", "SpecPC", "Stats", "StreamingLLM", "TamisError", "Tensor", "TextSelection", "TileLists", "TokenSelect",
-    "TokenStream", "Tokenizer", "UnsupportedError", "annotate", "annotate_file", "attention", "boundaries_from_logits",
-    "build_info", "byte_spans", "cluster", "convert", "default_context", "default_model_path", "filter_annotations",
-    "keep_informative", "kept_spans", "kept_text", "merge", "open_safetensors", "rope", "selective_context", "self_information",
-    "snapshot_info", "sparse_attention", "sparse_prefill", "sparse_select", "split_text", "top_k", "unit_scores", "version",
+    "ActResult", "ActState", "Annotation", "AnnotationReport", "BoundaryPredictor", "BufferTooSmallError", "CacheFullError",
+    "CancelledError", "ChunkIndex", "Clusters", "CompressedContext", "Compression", "Context", "DenseAttention",
+    "DeviceError", "Encoder", "EncoderInfo", "Encoding", "FileError", "FileMissingError", "FormatError", "InternalError",
+    "InvalidArgumentError", "KVCache", "KVMemory", "KVOptions", "LibraryNotFoundError", "Method", "NoDeviceError",
+    "NotFoundError", "OutOfMemoryError", "PromptCompressor", "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo",
+    "SparseMask", "SparseOptions", "SparseStats", "SpecPC", "Stats", "StreamingLLM", "TamisError", "Tensor", "TextSelection",
+    "TileLists", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "ZeroTuningResult", "act_attention",
+    "act_search", "annotate", "annotate_file", "attention", "boundaries_from_logits", "build_info", "byte_spans", "cluster",
+    "convert", "default_context", "default_model_path", "filter_annotations", "keep_informative", "kept_spans", "kept_text",
+    "merge", "open_safetensors", "rope", "selective_context", "self_information", "snapshot_info", "sparse_attention",
+    "sparse_prefill", "sparse_select", "split_text", "top_k", "unit_scores", "version", "zero_tuning_bias",
+    "zero_tuning_search",
 ]

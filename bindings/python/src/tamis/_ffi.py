@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctypes import (
-    CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p,
+    CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p,
 )
 from typing import Any
 
@@ -655,6 +655,60 @@ class tamis_annotate_report(Structure):
     ]
 
 
+# ------------------------------------------------------------------------------------------------------ sinks.h
+
+TAMIS_ZERO_TUNING_HEADS = 0
+TAMIS_ZERO_TUNING_LAYER_HEADS = 1
+TAMIS_ZERO_TUNING_LAYERS = 2
+
+tamis_zero_tuning_unit = c_int32
+
+tamis_zero_tuning_score_fn = CFUNCTYPE(c_int32, POINTER(c_float), c_int32, c_int32, POINTER(c_double), c_void_p)
+
+
+class tamis_zero_tuning_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("layers", c_int32),
+        ("heads", c_int32),
+        ("unit", tamis_zero_tuning_unit),
+        ("probe_gamma", c_float),
+        ("share", c_float),
+        ("gamma_min", c_float),
+        ("gamma_max", c_float),
+        ("gamma_step", c_float),
+    ]
+
+
+class tamis_zero_tuning_result(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("evaluations", c_int32),
+        ("up", c_int32),
+        ("down", c_int32),
+        ("neutral", c_int32),
+        ("tuned", c_int32),
+        ("gamma", c_float),
+        ("reserved", c_uint32),
+        ("baseline", c_double),
+        ("best", c_double),
+    ]
+
+
+class tamis_act_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("threshold", c_float),
+        ("beta", c_float),
+        ("min_rows", c_int32),
+        ("heads", POINTER(c_uint8)),
+    ]
+
+
+class tamis_act_state(Structure):
+    """Opaque."""
+
+
 # ------------------------------------------------------------------------------------------------------ dhsa.h
 
 TAMIS_CHUNK_SQRT = 0
@@ -806,6 +860,8 @@ _sequence = POINTER(tamis_sequence)
 _predictor = POINTER(tamis_boundary_predictor)
 _chunk_index = POINTER(tamis_chunk_index)
 
+_act_state = POINTER(tamis_act_state)
+
 Status = tamis_status
 
 #: name -> (return type, argument types); None is void.
@@ -874,6 +930,21 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_convert": (Status, (_context, _tensor, _tensor)),
     "tamis_rope_apply": (Status, (_context, POINTER(tamis_rope), _tensor, _i64, c_int64, _tensor)),
     "tamis_top_k": (Status, (_context, _f32, c_int64, c_int64, _i32, _i64)),
+    # sinks.h
+    "tamis_zero_tuning_bias": (Status, (_f32, c_int64, _f32)),
+    "tamis_zero_tuning_options_init": (None, (POINTER(tamis_zero_tuning_options),)),
+    "tamis_zero_tuning_search": (
+        Status,
+        (POINTER(tamis_zero_tuning_options), tamis_zero_tuning_score_fn, c_void_p, _f32, _f64, POINTER(tamis_zero_tuning_result))),
+    "tamis_act_options_init": (None, (POINTER(tamis_act_options),)),
+    "tamis_act_state_create": (Status, (_context, c_int32, POINTER(_act_state))),
+    "tamis_act_state_destroy": (None, (_act_state,)),
+    "tamis_act_state_reset": (Status, (_act_state,)),
+    "tamis_act_attention": (
+        Status,
+        (_context, POINTER(tamis_attention_options), POINTER(tamis_act_options), _act_state, _tensor, _tensor, _tensor, _tensor,
+         _tensor)),
+    "tamis_act_sinks": (Status, (_act_state, c_int32, _i32, c_int64, _i64)),
     # weights.h
     "tamis_weights_open": (Status, (c_char_p, POINTER(_weights))),
     "tamis_weights_close": (None, (_weights,)),

@@ -26,9 +26,9 @@ from .errors import InvalidArgumentError
 class TileLists:
     """Which key tiles each query block attends, as compressed sparse rows.
 
-    Row ``(b * heads + h) * n_blocks + i`` is query block i (queries ``[i * query_block, (i + 1) * query_block)``) of list head h
-    of batch element b, ``n_blocks = ceil(q_len / query_block)``; its tiles are ``index[row_ptr[r]:row_ptr[r + 1]]``, strictly
-    ascending. Tile j is keys ``[j * key_block, (j + 1) * key_block)``.
+    Row ``r = (b * heads + h) * n_blocks + i`` is query block i (queries ``[i * query_block, (i + 1) * query_block)``) of list
+    head h of batch element b, ``n_blocks = ceil(q_len / query_block)``; its tiles are ``index[row_ptr[r]:row_ptr[r + 1]]``,
+    strictly ascending. Tile j is keys ``[j * key_block, (j + 1) * key_block)``.
     """
 
     #: int64 [rows + 1], from 0 on.
@@ -47,7 +47,8 @@ class TileLists:
             if array.ndim != 1 or array.dtype.kind not in "iu" and array.size:
                 raise InvalidArgumentError(f"{name} is {array.dtype}{list(array.shape)}, expected integers [n]")
             if array.size and not np.iinfo(dtype).min <= int(array.min()) <= int(array.max()) <= np.iinfo(dtype).max:
-                raise InvalidArgumentError(f"{name} reaches from {array.min()} to {array.max()}, which does not fit {dtype.__name__}")
+                raise InvalidArgumentError(
+                    f"{name} reaches from {array.min()} to {array.max()}, which does not fit {dtype.__name__}")
             object.__setattr__(self, name, np.ascontiguousarray(array, dtype))
         if self.row_ptr.size == 0:
             raise InvalidArgumentError("row_ptr is empty, expected rows + 1 offsets")
@@ -222,8 +223,8 @@ def sparse_attention(
     tiles
         :class:`TileLists` or :class:`SparseMask` of 1, kv_heads or q_heads lists per batch element; None: dense.
     pv_threshold
-        0: off. L > 0: the values of a run of keys are skipped where every probability in it is below exp(-L) of the running
-        maximum (SpargeAttn, arXiv 2502.18137, section 3.5).
+        0: off. L > 0: the values of a run of keys may be skipped where every probability in it is below exp(-L) of the running
+        maximum (SpargeAttn, arXiv 2502.18137, section 3.5); their probabilities stay in the sum.
 
     Returns
     -------
@@ -243,7 +244,7 @@ def sparse_attention(
     tl = Tensor.empty(tq.shape[:-1]) if return_lse else None
     library().tamis_sparse_attention(
         pointer_of(ctx), ctypes.byref(options), None if lists is None else ctypes.byref(lists._c()),
-        real(pv_threshold, "pv_threshold"), ctypes.byref(tq.c()), ctypes.byref(tk.c()), ctypes.byref(tv.c()), ctypes.byref(to.c()),
-        None if tl is None else ctypes.byref(tl.c()))
+        real(pv_threshold, "pv_threshold"), ctypes.byref(tq.c()), ctypes.byref(tk.c()), ctypes.byref(tv.c()),
+        ctypes.byref(to.c()), None if tl is None else ctypes.byref(tl.c()))
     del bias  # lives as long as the call
     return o() if tl is None else (o(), result(tl, q))
