@@ -34,8 +34,8 @@ def test_the_same_answers_as_the_reference(ctx, length, few, many):
         body = haystack[0].prompt[:-3]
         words = [[*question.prompt[-2:].tolist(), *question.answer] for question in haystack]
         expected = reference.recalls(theirs, body, words, int(haystack[0].prompt[-3]), settings)
-        ours = [model.answers(question, EvalMethod("dense")) for question in haystack]
-        assert ours == expected
+        ours = model.answers(haystack, EvalMethod("dense"))
+        assert ours == expected == model.answers(haystack, EvalMethod("dense"), "decode")
         won += ours
     assert few <= sum(won) <= many
 
@@ -62,8 +62,9 @@ def test_transformers_answers(ctx):
     ours, theirs = HaystackModel(FOLDER, ctx=ctx), TransformersModel(str(FOLDER), dtype="float32", ctx=ctx)
     haystack = next(ours.questions(256, 6, 3))
     for method in (EvalMethod("dense"), EvalMethod("a_shape", {"query_block": 32, "key_block": 8, "sinks": 8, "local": 64})):
-        said = [theirs.answers(question, method) for question in haystack]
-        assert said == [ours.answers(question, method) for question in haystack]
+        for asked in ("decode", "prompt"):
+            said = theirs.answers(haystack, method, asked)
+            assert said == ours.answers(haystack, method, asked)
         assert any(said) and all(said) == method.dense
 
 
