@@ -122,8 +122,8 @@ def _calibrate(
         states[key] = ActState(state.heads, ctx=state.config.ctx)
     elif key not in states:
         raise UnsupportedError(
-            "ACT (TamisConfig.act) needs the statistics of a text from its first token on: its cache was filled by another config, "
-            "or cropped or reordered (beams)")
+            "ACT (TamisConfig.act) needs the statistics of a text from its first token on: its cache was filled by "
+            "another config, or cropped or reordered (beams)")
     act_attention(*tensors, heads=state.act, state=states[key], **state.config.act_options, **options)
 
 
