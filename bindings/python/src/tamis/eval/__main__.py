@@ -78,7 +78,7 @@ def run(options: argparse.Namespace, arguments: list[str] | None = None) -> None
     ctx = Context(threads=options.threads)
     model, defaults = open_model(options, ctx)
     shipped = model.predictor_path()
-    if shipped is not None and not any(word.split("=")[0].endswith("predictor") for word in options.settings):
+    if shipped is not None:
         defaults = {**defaults, "dhsa": {**defaults.get("dhsa", {}), "predictor": shipped}}
     methods = parse_methods(options.methods, options.settings, density=options.density, defaults=defaults, ctx=ctx)
     layer = options.mask_layer
