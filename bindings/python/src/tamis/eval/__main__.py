@@ -17,7 +17,10 @@ from .methods import NAMES, parse_methods
 #: The haystack model's trained length is 512: blocks, sinks and bands of the published sizes would cover all of it.
 SMALL: dict[str, dict[str, Any]] = {
     "": {"query_block": 32, "key_block": 8},
-    "dhsa": {"sinks": 8, "local": 32, "instruction_tokens": 3, "boundary_options": {"query_block": 32}},
+    "dhsa": {
+        "query_block": 16, "sinks": 8, "local": 32, "instruction_tokens": 3,
+        "boundary_options": {"query_block": 16, "instruction_tokens": 3},
+    },
     "a_shape": {"sinks": 8, "local": 56},
     "dhsa_vs": {"sampled_rows": 32},
     "vertical_slash": {"vertical": 32, "slash": 32, "sampled_rows": 32},
@@ -75,7 +78,7 @@ def run(options: argparse.Namespace, arguments: list[str] | None = None) -> None
     ctx = Context(threads=options.threads)
     model, defaults = open_model(options, ctx)
     shipped = model.predictor_path()
-    if shipped is not None and not any(word.split("=")[0].endswith("predictor") for word in options.settings):
+    if shipped is not None:
         defaults = {**defaults, "dhsa": {**defaults.get("dhsa", {}), "predictor": shipped}}
     methods = parse_methods(options.methods, options.settings, density=options.density, defaults=defaults, ctx=ctx)
     layer = options.mask_layer
