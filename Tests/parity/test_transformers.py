@@ -492,7 +492,6 @@ def act_oracle(flags, first_tokens, threshold, beta):
     return forward
 
 
-@pytest.mark.skipif(not hasattr(tamis, "act_attention"), reason="no tamis.act_attention yet")
 @pytest.mark.parametrize("cached", ["dynamic", "natural", "compact"])
 def test_act(llama, cached):
     flags = np.zeros((4, 4), bool)

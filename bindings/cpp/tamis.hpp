@@ -150,6 +150,7 @@ class Tensor : public tamis_tensor {
 /// Fills an options struct with the defaults of its header.
 inline void init(tamis_context_options &o) { tamis_context_options_init(&o); }
 inline void init(tamis_attention_options &o) { tamis_attention_options_init(&o); }
+inline void init(tamis_sparse_options &o) { tamis_sparse_options_init(&o); }
 inline void init(tamis_zero_tuning_options &o) { tamis_zero_tuning_options_init(&o); }
 inline void init(tamis_act_options &o) { tamis_act_options_init(&o); }
 inline void init(tamis_kv_options &o) { tamis_kv_options_init(&o); }
@@ -993,6 +994,22 @@ inline void sparse_attention(const Context &context, const tamis_tiles *tiles, c
     options.progress_user = &call;
   }
   call.check(tamis_sparse_attention(context.get(), &options, tiles, pv_threshold, &q, &k, &v, &out, lse));
+}
+
+/// The tiles that a method chooses for a prompt (tamis/sparse_prefill.h).
+inline SparseMask sparse_select(const Context &context, const tamis_sparse_options &options, const Tensor &q, const Tensor &k,
+                                const tamis_attention_options &attention = defaults<tamis_attention_options>()) {
+  tamis_sparse_mask *mask = nullptr;
+  check(tamis_sparse_select(context.get(), &options, &attention, &q, &k, &mask));
+  return SparseMask(mask);
+}
+
+/// `sparse_select` and attention over what it chose; dense below options.dense_below keys. `stats` is added to.
+inline void sparse_prefill(const Context &context, const tamis_sparse_options &options, const Tensor &q, const Tensor &k,
+                           const Tensor &v, const Tensor &out, const Tensor *lse = nullptr,
+                           const tamis_attention_options &attention = defaults<tamis_attention_options>(),
+                           tamis_sparse_stats *stats = nullptr) {
+  check(tamis_sparse_prefill(context.get(), &options, &attention, &q, &k, &v, &out, lse, nullptr, stats));
 }
 
 /// Attention over the union of disjoint key sets from the parts' outputs and log-sum-exps.

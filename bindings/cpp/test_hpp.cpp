@@ -281,6 +281,32 @@ void operations() {
   EXPECT(mask.stats(1).pairs_attended == 6 && mask.stats(1).pairs_legal == 10 && mask.stats(1).tiles_legal == 3);
 }
 
+void sparse_prefill() {
+  const tamis::Context context;
+  constexpr std::int64_t n = 200;
+  const auto q = noise(2 * n * kDim, 21), k = noise(n * kDim, 22), v = noise(n * kDim, 23);
+  std::vector<float> out(q.size()), dense(q.size());
+  const tamis::Tensor tq(q.data(), {2, n, kDim}), tk(k.data(), {1, n, kDim}), tv(v.data(), {1, n, kDim});
+  const tamis::Tensor to(out.data(), {2, n, kDim}), td(dense.data(), {2, n, kDim});
+  auto options = tamis::defaults<tamis_sparse_options>();
+  options.dense_below = 0;
+  options.query_block = options.key_block = 32;
+  options.density = 0.5f;
+  const tamis::SparseMask mask = tamis::sparse_select(context, options, tq, tk);
+  EXPECT(mask.tiles().heads == 2 && mask.tiles().n_rows == 14 && mask.tiles().row_ptr[7] == 1 + 2 + 3 + 3 + 3 + 3 + 3);
+  const tamis_tiles tiles = mask.tiles();
+  tamis::sparse_attention(context, &tiles, tq, tk, tv, td);
+  tamis_sparse_stats stats = TAMIS_SPARSE_STATS_INIT;
+  tamis::sparse_prefill(context, options, tq, tk, tv, to, nullptr, tamis::defaults<tamis_attention_options>(), &stats);
+  EXPECT(out == dense && stats.calls_sparse == 1 && stats.tiles_listed == 36);
+  options.density = 1;
+  tamis::attention(context, tq, tk, tv, td);
+  tamis::sparse_prefill(context, options, tq, tk, tv, to);
+  EXPECT(out == dense);
+  options.density = 3;
+  EXPECT(status_of([&] { tamis::sparse_select(context, options, tq, tk); }) == TAMIS_ERR_INVALID_ARGUMENT);
+}
+
 void weights() {
   const std::string path = "/tmp/tamis-hpp-" + std::to_string(getpid()) + ".safetensors";
   std::string header = R"({"b":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})";

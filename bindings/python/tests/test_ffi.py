@@ -30,7 +30,8 @@ def code() -> str:
 
 
 SCALARS = {
-    "uint8_t": c_uint8, "int32_t": c_int32, "uint32_t": c_uint32, "int64_t": c_int64, "uint64_t": c_uint64, "size_t": c_size_t, "float": c_float, "double": c_double,
+    "int32_t": c_int32, "uint32_t": c_uint32, "int64_t": c_int64, "uint64_t": c_uint64, "uint8_t": c_uint8,
+    "size_t": c_size_t, "float": c_float, "double": c_double,
     "void": None,
 }
 
@@ -79,9 +80,11 @@ def structs() -> dict:
     for tag, body in re.findall(r"typedef struct (\w+) \{([^}]*)\}", code()):
         fields = []
         for line in filter(str.strip, body.split(";")):
-            length = re.search(r"\[(\w+)\]", line)
-            kind, name = parameter(re.sub(r"\[\w+\]", "", line), names)
+            first, *others = line.split(",")  # float low, high;
+            length = re.search(r"\[(\w+)\]", first)
+            kind, name = parameter(re.sub(r"\[\w+\]", "", first), names)
             fields.append((name, kind * getattr(_ffi, length[1]) if length else kind))
+            fields += [(other.strip(), kind) for other in others]
         found[tag] = fields
     return found
 
@@ -174,7 +177,7 @@ def test_versions_agree():
 
 
 INIT = [
-    "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_encoder_options",
+    "tamis_encoder_options", "tamis_sparse_options",
     "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_specpc_options",
     "tamis_cluster_options", "tamis_annotate_options", "tamis_compressor_options", "tamis_compress_options",
 ]

@@ -8,6 +8,7 @@ import torch
 
 from ...attention import attention
 from ...errors import UnsupportedError
+from ...sinks import ActState, act_attention
 from ...sparse_attention import SparseMask, SparseStats, sparse_attention
 from ...sparse_prefill import sparse_prefill
 from .config import SPARSE_PREFILL, LayerState
@@ -112,8 +113,6 @@ def _calibrate(
     state: LayerState, states: dict[Any, Any], tensors: Any, options: dict[str, Any], causal: bool, element: int
 ) -> None:
     """One text with ACT, whose column statistics go on from call to call."""
-    from ...sinks import ActState, act_attention
-
     if not causal:
         raise UnsupportedError("attention_mask is bidirectional, but ACT (TamisConfig.act) is for causal attention")
     n, total = tensors[0].shape[-2], tensors[1].shape[-2]
