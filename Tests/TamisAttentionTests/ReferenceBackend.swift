@@ -139,7 +139,7 @@ final class ReferenceBackend: Backend {
         let valueRows = legal.map { store.values(keys, list[$0], h / group, isV: true) }
         let query = rotated((0..<q.shape[2]).map { get(q, h, t, $0) }, rule.rope, position)
         let (o, l) = softmaxAttention(query, keyRows, valueRows, isFirst: legal.map { list[$0] == 0 }, head: h, rule)
-        for i in 0..<v.shape[2] { set(out, h, t, i, o[i]) }
+        for i in o.indices { set(out, h, t, i, o[i]) }
         if let lse { setLSE(lse, h, t, l) }
       }
     }
