@@ -40,6 +40,7 @@ let package = Package(
   ],
   targets: kernels + [
     .target(name: "CTamis", path: "include", publicHeadersPath: "."),
+    .target(name: "CRuntime"),
     .target(
       name: "CShims", cSettings: [.define("_GNU_SOURCE")],
       linkerSettings: [.linkedLibrary("zstd"), .linkedLibrary("m"), .linkedLibrary("dl")]),
@@ -55,13 +56,19 @@ let package = Package(
       exclude: ["Unicode/generate_tables.py", "Unicode/newer_characters.py", "Unicode/newer_characters.txt"]),
     .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "TamisText", "CShims"]),
     .target(
-      name: "TamisABI", dependencies: ["CTamis", "CShims", "Tamis"], swiftSettings: small,
+      name: "TamisABI",
+      dependencies: [
+        "CTamis", "CShims", "Tamis", .target(name: "CRuntime", condition: .when(platforms: [.linux])),
+      ],
+      swiftSettings: small,
       linkerSettings: [
         .unsafeFlags(
           [
             // lld, as gold leaves local symbols of ours in the dynamic table; abi/link makes libstdc++ and zstd static.
             "-static-stdlib", "-use-ld=lld", "-L\(Context.packageDirectory)/abi/link", "-Xlinker", "--as-needed",
-            "-Xlinker", "--gc-sections", "-Xlinker", "--icf=all", "-Xlinker", "--version-script=\(exportMap)",
+            "-Xlinker", "--gc-sections", "-Xlinker", "--icf=all",
+            "-Xlinker", "--wrap=_swift_stdlib_getScalarName", "-Xlinker", "--wrap=_swift_stdlib_getNameAlias",
+            "-Xlinker", "--version-script=\(exportMap)",
             "-Xlinker", "-soname=libtamis.so.0", "-Xclang-linker", "-static-libgcc",
           ], .when(platforms: [.linux], configuration: .release))
       ]),

@@ -354,6 +354,7 @@ def main() -> None:
     parser.add_argument("--areas", nargs="+", choices=AREAS, default=list(AREAS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="per case, after warm-up; at least 5 rounds")
+    parser.add_argument("--rounds", type=int, default=3, help="least rounds of the sparse areas, whose calls take seconds")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "build" / "bench")
     options = parser.parse_args()

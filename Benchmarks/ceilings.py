@@ -80,8 +80,12 @@ def _measure(threads: int, quick: bool) -> Ceilings:
         "torch": 2 * m**3 / _best(lambda: ta @ tb, seconds) / 1e9,
     }
     gemm_by = max(gemm, key=gemm.get)
-    ba, bb = ta.bfloat16(), tb.bfloat16()
-    bf16 = 2 * m**3 / _best(lambda: ba @ bb, seconds) / 1e9
+    # Where the machine has no bf16 product torch's takes a hundred times as long: a small one says so.
+    for size in (256, m):
+        ba, bb = (x[:size, :size].bfloat16().contiguous() for x in (ta, tb))
+        bf16 = 2 * size**3 / _best(lambda: ba @ bb, min(seconds, size / m)) / 1e9
+        if bf16 < gemm[gemm_by] / 4:
+            break
     return Ceilings(rates[by], by, gemm[gemm_by], gemm_by, bf16)
 
 

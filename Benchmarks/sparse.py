@@ -111,10 +111,7 @@ def mixture(bench, row, interleave) -> None:
     """`row` and `interleave` are bench.py's, which imports this."""
     heads, d, n, planted = (4, 64, 2048, 2) if bench.options.quick else (8, 128, 16384, 8)
     made = Mixture(heads, n, d, planted, np.random.default_rng(11))
-    dtypes = [("f32", torch.float32)]
-    if "v4x" in tamis.build_info()["isa"]["active"]:
-        dtypes.append(("bf16", torch.bfloat16))
-    for name, dtype in dtypes:
+    for name, dtype in [("f32", torch.float32), ("bf16", torch.bfloat16)][: 2 if has_bf16() else 1]:
         measure(bench, row, interleave, f"mixture, {heads} heads, d {d}, {n} tokens, {name}", made.q, made.k, made.v, dtype, made)
 
 
@@ -124,6 +121,15 @@ def haystack(bench, row, interleave) -> None:
     measure(
         bench, row, interleave, f"recorded, {q.shape[0]}/{k.shape[0]} heads, d {q.shape[2]}, {n} tokens, f32", q, k, v,
         torch.float32, None)
+
+
+def has_bf16() -> bool:
+    """Whether this machine multiplies bfloat16: elsewhere it costs more than float32."""
+    return tamis.build_info()["isa"]["active"] == "v4x"
+
+
+def rounds(bench) -> int:
+    return 1 if bench.options.quick else bench.options.rounds
 
 
 def measure(bench, row, interleave, case, q, k, v, dtype, mixture) -> None:
@@ -151,7 +157,7 @@ def measure(bench, row, interleave, case, q, k, v, dtype, mixture) -> None:
 
     for key in all_methods:
         contestants[f"{key[1]} {key[0]}"] = contestant(key)
-    t = interleave(contestants, seconds=bench.options.seconds, least=1 if bench.options.quick else 3, warm=1)
+    t = interleave(contestants, seconds=bench.options.seconds, least=rounds(bench), warm=1)
     inputs = sum(x.numel() * x.element_size() for x in (tq, tk, tv))
     oracle_blocks = np.unique(np.linspace(0, q.shape[1] // QUERY_BLOCK - 1, 9).astype(int))
     for (density, label), method in all_methods.items():
@@ -206,11 +212,11 @@ def boundaries(bench, row, interleave) -> None:
         path = Path(folder) / "boundary_predictor.safetensors"
         random_predictor(path, kv_heads * d, 256, rng)
         contestants = {"attention": attend, "linear": linear}
-        precisions = ("f32", "bf16", "i8")
+        precisions = ("f32", "bf16", "i8") if has_bf16() else ("f32", "i8")
         for precision in precisions:
             loaded = tamis.BoundaryPredictor.load(path, precision=precision, ctx=bench.ctx)
             contestants[precision] = lambda loaded=loaded: loaded.run(k)
-        t = interleave(contestants, seconds=bench.options.seconds, least=1 if quick else 3, warm=1)
+        t = interleave(contestants, seconds=bench.options.seconds, least=rounds(bench), warm=1)
     layer = t["attention"].median + t["linear"].median
     for precision in precisions:
         times = t[precision]

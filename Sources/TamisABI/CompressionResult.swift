@@ -37,8 +37,8 @@ final class CompressionBuffers {
       seconds: result.seconds)
     joined = FixedArray(text: result.text)
     contexts = result.contexts.map { context in
-      let spans = context.spans.map { tamis_span(start: Int64($0.lowerBound), end: Int64($0.upperBound)) }
-      let words = context.words.map { word in
+      let spans = FixedArray(context.spans) { tamis_span(start: Int64($0.lowerBound), end: Int64($0.upperBound)) }
+      let words = FixedArray(context.words) { word in
         tamis_word(
           start: word.start, end: word.end, probability: word.probability, tokens: word.tokens, flags: word.flags.rawValue,
           pieces: word.pieces)
@@ -46,7 +46,7 @@ final class CompressionBuffers {
       return Context(
         kept: context.kept, originTokens: context.originTokens, compressedTokens: context.compressedTokens,
         score: context.score, text: FixedArray(text: context.text), wordText: FixedArray(text: context.wordText),
-        spans: FixedArray(spans), words: FixedArray(words))
+        spans: spans, words: words)
     }
   }
 
@@ -71,10 +71,10 @@ struct FixedArray<Element> {
   let start: UnsafeMutablePointer<Element>
   let count: Int
 
-  init(_ elements: [Element]) {
-    start = .allocate(capacity: elements.count)
-    count = elements.count
-    elements.withUnsafeBufferPointer { if let first = $0.baseAddress { start.initialize(from: first, count: count) } }
+  init<Source>(_ sources: [Source], _ element: (Source) -> Element) {
+    start = .allocate(capacity: sources.count)
+    count = sources.count
+    for i in 0..<count { (start + i).initialize(to: element(sources[i])) }
   }
 
   func deallocate() { start.deallocate() }

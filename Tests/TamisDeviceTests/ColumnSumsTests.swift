@@ -144,7 +144,7 @@ import Glibc
     try Self.check(level, Self.rules[0], dtype, qType: .bf16, c: 3, n: 90, d: 32, group: 2)
   }
 
-  @Test(arguments: Kernels.available, rules) func rules(_ level: Kernels.Level, rules: Rules) throws {
+  @Test(arguments: Kernels.available, Self.rules) func everyRule(_ level: Kernels.Level, rules: Rules) throws {
     for c in [1, 6, 45] { try Self.check(level, rules, .f32, c: c, n: 60, d: 16, group: 2) }
     try Self.check(level, rules, .bf16, c: 45, n: 60, d: 16, group: 2)
   }

@@ -184,6 +184,31 @@ import Testing
 
   // MARK: Unigram
 
+  /// Long texts, unknown runs and pieces across the borders of parts included.
+  @Test func unigramInPartsIsUnigram() throws {
+    var random = SplitMix(22)
+    for round in 0..<40 {
+      let vocabulary = Vocabulary()
+      var scores: [Double] = [0]
+      try vocabulary.add(0, Array("<unk>".utf8))
+      while vocabulary.size < 4 + round {
+        let piece = randomText(&random, 1 + random.below(5))
+        if vocabulary.id(piece) != nil { continue }
+        try vocabulary.add(vocabulary.size, piece)
+        scores.append(-Double(random.below(5)))
+      }
+      var options = Unigram.Options(unknownId: 0, sentencePiece: round % 2 == 0)
+      let whole = Unigram(vocabulary, scores: scores, unknownScore: -12, options)
+      options.part = 1
+      let parts = Unigram(vocabulary, scores: scores, unknownScore: -12, options)
+      for n in [19, 21, 40, 100, 1000] {
+        let text = randomText(&random, n)
+        let (a, b) = (try tokens(whole, text), try tokens(parts, text))
+        #expect(a.map(\.id) == b.map(\.id) && a.map(\.start) == b.map(\.start) && a.map(\.end) == b.map(\.end))
+      }
+    }
+  }
+
   @Test func unigramTakesTheBestPath() throws {
     var random = SplitMix(21)
     for _ in 0..<30 {

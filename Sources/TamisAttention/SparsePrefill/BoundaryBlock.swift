@@ -14,10 +14,11 @@ final class BoundaryBlock: @unchecked Sendable {
   private let room: Int
   /// Floats between rows. None is a multiple of 4096 bytes, at which neighbours would fall into one set of the cache.
   private let keyStride, projectedStride, mixedStride, featureStride, hiddenStride: Int
-  private let memory: UnsafeMutablePointer<Float>
+  private let memory: FloatTable
   private let keys, projected, mixed, scores, weights, rows, features, hidden: UnsafeMutablePointer<Float>
 
-  init(_ predictor: BoundaryPredictor, tokens: Int) {
+  /// - Throws: `outOfMemory`.
+  init(_ predictor: BoundaryPredictor, tokens: Int) throws(TamisError) {
     self.predictor = predictor
     n = 2 * predictor.window
     room = (n + 15) & ~15
@@ -34,9 +35,9 @@ final class BoundaryBlock: @unchecked Sendable {
       n * heads * room, (n + 7) / 8 * 8 * mixedStride, tokens * featureStride, tokens * hiddenStride,
     ]
     let total = sizes.reduce(0, +)
-    memory = UnsafeMutableRawPointer.allocate(byteCount: total * 4, alignment: 64).assumingMemoryBound(to: Float.self)
-    memory.initialize(repeating: 0, count: total)
-    var at = memory
+    memory = try FloatTable(total)
+    memory.start.initialize(repeating: 0, count: total)
+    var at = memory.start
     let places = sizes.map { size in
       defer { at += size }
       return at
@@ -44,8 +45,6 @@ final class BoundaryBlock: @unchecked Sendable {
     (keys, projected, mixed, scores) = (places[0], places[1], places[2], places[3])
     (weights, rows, features, hidden) = (places[4], places[5], places[6], places[7])
   }
-
-  deinit { memory.deallocate() }
 
   /// Logits of tokens `range` of k [heads, n, headDim]. No more tokens than `tokens` of `init`.
   func run(_ k: TensorView, _ range: Range<Int>, to logits: UnsafeMutablePointer<Float>) {

@@ -75,7 +75,7 @@ public final class BoundaryPredictor: @unchecked Sendable {
 
   /// logits[i]: how strongly a chunk ends after token i of k [heads, n, headDim], rotated keys whose heads side by side are
   /// `width` wide. A NaN among the keys of a window makes its logit NaN.
-  /// - Throws: `invalidArgument` for another width; `cancelled`.
+  /// - Throws: `invalidArgument` for another width; `outOfMemory`, `cancelled`.
   public func logits(_ k: TensorView, progress: Progress? = nil) throws(TamisError) -> [Float] {
     try context.withLock { () throws(TamisError) in try logits(k, on: context.backend, progress: progress) }
   }
@@ -89,15 +89,16 @@ public final class BoundaryPredictor: @unchecked Sendable {
     var logits = [Float](repeating: 0, count: n)
     let blocks = (n + BoundaryBlock.tokens - 1) / BoundaryBlock.tokens
     let workers = min(backend.threads, blocks)
-    let scratch = (0..<workers).map { _ in BoundaryBlock(self, tokens: min(n, BoundaryBlock.tokens)) }
+    var scratch: [BoundaryBlock] = []
+    for _ in 0..<workers { scratch.append(try BoundaryBlock(self, tokens: min(n, BoundaryBlock.tokens))) }
     try logits.withUnsafeMutableBufferPointer { (logits) throws(TamisError) in
       let home = UncheckedPointer(logits.baseAddress!)
-      // A worker takes every so-manieth block in memory of its own; between rounds the caller is asked.
+      // A worker takes every `workers`-th block, in memory of its own; between rounds the caller is asked.
       let round = progress == nil ? blocks : 2 * workers
       var done = 0
       while done < blocks {
         let end = min(done + round, blocks)
-        backend.parallel(workers) { [done] worker in
+        backend.parallel(workers) { [done, scratch] worker in
           for block in stride(from: done + worker, to: end, by: workers) {
             let first = block * BoundaryBlock.tokens
             scratch[worker].run(k, first..<min(first + BoundaryBlock.tokens, n), to: home.pointer + first)

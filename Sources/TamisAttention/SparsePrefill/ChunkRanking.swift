@@ -74,32 +74,32 @@ struct ChunkRanking {
 final class ChunkVectors: @unchecked Sendable {
   static let run = 128
   let count, headDim: Int
-  let values: UnsafeMutablePointer<Float>
+  private let values: FloatTable
 
-  init(_ k: TensorView, _ boundaries: [Int64], _ pooling: ChunkPooling, _ parallel: (Int, (Int) -> Void) -> Void) {
+  init(
+    _ k: TensorView, _ boundaries: [Int64], _ pooling: ChunkPooling, _ parallel: (Int, (Int) -> Void) -> Void
+  ) throws(TamisError) {
     count = boundaries.count - 1
     headDim = k.shape[2]
-    values = .allocate(capacity: max(count * headDim, 1))
-    let home = UncheckedPointer(values)
+    values = try FloatTable(count * headDim)
+    let home = UncheckedPointer(values.start)
     // Tasks of about 1024 tokens, a whole number of chunks each.
     var starts = [0]
     for c in 1..<count + 1 where boundaries[c] - boundaries[starts[starts.count - 1]] >= 1024 || c == count { starts.append(c) }
     parallel(starts.count - 1) { [headDim] task in
-      let sum = VectorSum(headDim)
+      let sum = VectorSum(k)
       for c in starts[task]..<starts[task + 1] {
         let tokens = Int(boundaries[c])..<Int(boundaries[c + 1])
         sum.reset()
-        for g in 0..<k.shape[0] { sum.add(k, head: g, rows: tokens) }
+        for g in 0..<k.shape[0] { sum.add(head: g, tokens) }
         sum.write(times: pooling.weight(tokens.count) / Double(k.shape[0]), to: home.pointer + c * headDim)
       }
     }
   }
 
-  deinit { values.deallocate() }
-
   /// scores[i] = query . vector of chunk first + i. The query has headDim numbers.
   func score(_ query: UnsafeMutablePointer<Float>, first: Int, count: Int, into scores: UnsafeMutablePointer<Float>) {
-    dotRows(query, values + first * headDim, headDim, count, scores)
+    dotRows(query, values.start + first * headDim, headDim, count, scores)
   }
 }
 
@@ -121,44 +121,35 @@ func dotRows(
   Kernels.active.pointee.dot_f32(&keys, count, &queries, scores, count)
 }
 
-/// The sum of rows of a [heads, n, d] tensor of any dtype.
+/// The sum of rows of a [heads, n, d] tensor of any dtype: f32 over runs of `ChunkVectors.run` rows, f64 over those.
 final class VectorSum {
+  private let rows: RowSums
   private let dim: Int
-  private let row, partial: UnsafeMutablePointer<Float>
+  private let partial: UnsafeMutablePointer<Float>
   private let total: UnsafeMutablePointer<Double>
 
-  init(_ dim: Int) {
-    self.dim = dim
-    row = .allocate(capacity: dim)
+  init(_ tensor: TensorView) {
+    rows = RowSums(tensor)
+    dim = tensor.shape[2]
     partial = .allocate(capacity: dim)
     total = .allocate(capacity: dim)
     reset()
   }
 
   deinit {
-    row.deallocate()
     partial.deallocate()
     total.deallocate()
   }
 
   func reset() { total.update(repeating: 0, count: dim) }
 
-  func add(_ tensor: TensorView, head: Int, rows: Range<Int>) {
-    let table = Kernels.active
-    var at = rows.lowerBound
-    while at < rows.upperBound {
-      let end = min(at + ChunkVectors.run, rows.upperBound)
-      partial.update(repeating: 0, count: dim)
-      for t in at..<end {
-        if tensor.dtype == .f32 && tensor.stride[2] == 1 {
-          table.pointee.add_scaled(partial, tensor.row(head, t).assumingMemoryBound(to: Float.self), dim, 1)
-        } else {
-          tensor.loadRow(head, t, to: row, table)
-          table.pointee.add_scaled(partial, row, dim, 1)
-        }
-      }
+  func add(head: Int, _ range: Range<Int>) {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      let count = min(ChunkVectors.run, range.upperBound - at)
+      rows.sum(head, at, count, into: partial)
       for i in 0..<dim { total[i] += Double(partial[i]) }
-      at = end
+      at += count
     }
   }
 

@@ -153,8 +153,8 @@ struct ChunkRow {
     let d = input.headDim
     withUnsafeTemporaryAllocation(of: Float.self, capacity: d + count) { memory in
       let query = memory.baseAddress!
-      let sum = VectorSum(d)
-      for h in 0..<input.heads { sum.add(input.q, head: h, rows: queries) }
+      let sum = VectorSum(input.q)
+      for h in 0..<input.heads { sum.add(head: h, queries) }
       sum.write(times: 1 / Double(input.heads * queries.count), to: query)
       vectors.score(query, first: first, count: count, into: query + d)
       ranking.start(query + d, first: first, count: count)

@@ -81,7 +81,7 @@ public struct DHSA: TileSelector {
   public func select(_ input: SparseInput, on backend: any Backend, progress: Progress?) throws(TamisError) -> TileSelection {
     guard input.mask.causal else { throw TamisError(.unsupported, "causal is 0; DHSA chooses keys before their queries") }
     let boundaries = try boundaries(input, on: backend, progress: progress)
-    let vectors = ChunkVectors(input.k, boundaries, pooling) { backend.parallel($0, $1) }
+    let vectors = try ChunkVectors(input.k, boundaries, pooling) { backend.parallel($0, $1) }
     let blocks = (input.queries + queryBlock - 1) / queryBlock
     var rows = [ContiguousArray<Int32>](repeating: [], count: blocks)
     rows.withUnsafeMutableBufferPointer { rows in

@@ -295,8 +295,13 @@ struct NativeCompression {
   /// Hands the words over, from the last text to the first.
   private mutating func publish(_ result: inout Compression) {
     for i in ranges.indices.reversed() {
-      var list = Array(words[ranges[i]])
-      words.removeLast(list.count)
+      var list: [CompressionWord] = []
+      if i == 0 {
+        swap(&list, &words)  // the first text's are what is left: no copy of a long text's words
+      } else {
+        list = Array(words[ranges[i]])
+        words.removeLast(list.count)
+      }
       var cursor = RangeCursor(result.contexts[i].spans)
       for w in list.indices {
         list[w].flags.formIntersection(.published)

@@ -38,6 +38,8 @@ final class Unigram: TokenModel, @unchecked Sendable {
     var byteFallback = false
     /// Scores are summed in f32, and an unknown run is never looked up whole: SentencePiece's own arithmetic.
     var sentencePiece = false
+    /// Bytes of a long text that are looked at together; changes nothing but memory.
+    var part = 1 << 16
   }
 
   let vocabulary: Vocabulary
@@ -47,6 +49,8 @@ final class Unigram: TokenModel, @unchecked Sendable {
   private let scores: UnsafeMutablePointer<Double>
   private let unknownScore: Double
   private let byteIds: [Int32]
+  /// Bytes of the longest piece or scalar.
+  private let longest: Int
 
   /// - Parameters:
   ///   - scores: one per id.
@@ -60,7 +64,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
     copy.initialize(from: scores, count: scores.count)
     self.scores = copy
     byteIds = ByteFallback.ids(in: vocabulary)
-    trie = vocabulary.withPieces { piece in
+    (trie, longest) = vocabulary.withPieces { piece in
       var keys: [(bytes: UnsafeBufferPointer<UInt8>, value: Int32)] = []
       keys.reserveCapacity(vocabulary.count)
       for id in 0..<vocabulary.size where inText?(id) ?? true {
@@ -68,7 +72,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
         guard let bytes = piece(id), !bytes.isEmpty, vocabulary.id(bytes) == Int32(id) else { continue }
         keys.append((bytes, Int32(id)))
       }
-      return DoubleArray(keys)
+      return (DoubleArray(keys), keys.reduce(4) { max($0, $1.bytes.count) })
     }
   }
 
@@ -83,19 +87,42 @@ final class Unigram: TokenModel, @unchecked Sendable {
     }
   }
 
-  @inline(never)
+  /// A long text goes in parts: of what the lattice holds, as much is emitted as every continuation agrees on, and the next part
+  /// begins there. Scores go on, as their rounding is a part of the result.
   private func segment(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) throws(TamisError) {
-    let n = end - start
-    let lattice = scratch.lattice(room: n + 1)
-    let nodes = lattice.nodes
+    var first = start
+    var score = 0.0
+    var room = max(options.part, 4 * longest)
+    while first < end {
+      let n = end - first
+      let isLast = n <= room
+      let lattice = scratch.lattice(room: min(n, room) + 1)
+      lattice.nodes[0].score = score
+      let stop = isLast ? n : room - longest
+      try walk(text + first, n, upTo: stop, lattice.nodes)
+      let cut = isLast ? n : agreed(from: stop, lattice.nodes)
+      if cut == 0 {
+        room *= 2
+        continue
+      }
+      emit(text, first, cut, into: tokens, lattice)
+      score = lattice.nodes[cut].score
+      first += cut
+    }
+  }
+
+  /// Extends the paths by the pieces that begin before `stop`; `nodes` has room for the longest of them.
+  @inline(never)
+  private func walk(
+    _ bytes: UnsafePointer<UInt8>, _ n: Int, upTo stop: Int, _ nodes: UnsafeMutablePointer<LatticeScratch.Node>
+  ) throws(TamisError) {
     let units = UnsafePointer(trie.units)
     let rootBase = trie.rootBase
-    let bytes = text + start
     let single = options.sentencePiece
     var at = 0
-    while at < n {
+    while at < stop {
       let here = nodes[at].score
       let width = UTF8Text.length(lead: bytes[at])
       var hasScalar = false
@@ -123,7 +150,19 @@ final class Unigram: TokenModel, @unchecked Sendable {
       }
       at &+= width
     }
-    emit(text, start, n, into: tokens, lattice)
+  }
+
+  /// The last position that the best paths to all the ends of pieces that reach `stop` or beyond go through, and no unknown run
+  /// does: whatever follows, the best path of the text goes through it. 0: there is none.
+  private func agreed(from stop: Int, _ nodes: UnsafeMutablePointer<LatticeScratch.Node>) -> Int {
+    var open = Set((stop..<stop + longest).filter { nodes[$0].start >= 0 })
+    while open.count > 1, let last = open.max() {
+      open.remove(last)
+      open.insert(Int(nodes[last].start))
+    }
+    var cut = open.first ?? 0
+    while cut > 0, nodes[cut].id == options.unknownId { cut = Int(nodes[cut].start) }
+    return cut
   }
 
   /// The path from the end back, then its tokens in order; neighbouring unknowns are one.

@@ -51,7 +51,7 @@ def calibrated(p, legal, *, threshold=0.1, beta=0.4, min_rows=1, heads=None, bef
     out, sinks = p.copy(), []
     for h in range(len(p)):
         means = sums[h] / np.maximum(counts, 1)
-        assert np.abs(means[counts > 0] - threshold).min(initial=1) > 2e-6, "too near the threshold to tell: another seed"
+        assert np.abs(means[counts > 0] - threshold).min(initial=1) > 3e-5 * threshold, "too near the threshold to tell: another seed"
         s = [j for j in range(1, n) if counts[j] >= min_rows and means[j] > threshold] if heads is None or heads[h] else []
         sinks.append(s)
         for i in range(p.shape[1]):
@@ -199,7 +199,12 @@ def test_dtypes(cpu, rng, q_type, kv_type, out_type, tolerance, lq):
     k, k64 = stored(normal(rng, 2, 90, 64), kv_type)
     v, v64 = stored(normal(rng, 2, 90, 64), kv_type)
     out = tamis.Tensor.empty((4, lq, 64), out_type)
-    check(cpu, q, k, v, tolerance, q64, k64, v64, out=out, threshold=0.04)
+    # in the widest gap between means, where 16-bit products cannot cross it
+    p, legal = weights(q64, k64)
+    means = np.sort((p.sum(1) / legal.sum(0)).ravel())
+    means = means[(means > 0.02) & (means < 0.08)]
+    at = np.diff(means).argmax()
+    check(cpu, q, k, v, tolerance, q64, k64, v64, out=out, threshold=float(means[at : at + 2].mean()))
 
 
 def test_outputs_of_two_bytes_in_slices(cpu, rng):

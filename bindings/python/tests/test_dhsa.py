@@ -176,6 +176,108 @@ def test_boundaries_refusals():
             tamis.boundaries_from_logits(np.zeros(10), **options)
 
 
+# ---------------------------------------------------------------------------------------------------- the selection
+
+
+def oracle_selection(q, k, edges, block, unit, budget, sinks, local, tail, offset=0, window=None):
+    """The rule of TAMIS_SPARSE_DHSA token by token: units of each query block, as sets. q [h, n, d], k [g, m, d] float64."""
+    n, m = q.shape[1], k.shape[1]
+    mean_q, mean_k = q.mean(0), k.mean(0)
+    chunk_of = np.searchsorted(edges, np.arange(m), side="right") - 1
+    chunks = np.array([mean_k[a:b].sum(0) / np.sqrt(b - a) for a, b in zip(edges, edges[1:])])
+    lists = []
+    for start in range(0, n, block):
+        end = min(start + block, n)
+        low = 0 if window is None else min(max(offset + start - window + 1, 0), m)
+        high = min(max(offset + end, 0), m)
+        units = lambda keys: {t // unit for t in keys}
+        if end > n - tail or high - low <= budget:
+            lists.append(sorted(units(range(low, high))))
+            continue
+        first = min(sinks, budget // 4)
+        own = high - min(max(offset + start, low), high)
+        last = min(max(own, min(local, budget - first)), high - low)
+        taken = units(range(low, low + first)) | units(range(high - last, high))
+        score = (chunks @ mean_q[start:end].mean(0))[chunk_of]
+        best = {u: max(score[t] for t in range(max(u * unit, low), min((u + 1) * unit, high))) for u in units(range(low, high))}
+        for u in sorted(best, key=lambda u: (-best[u], -u)):
+            if len(taken) >= -(-budget // unit):
+                break
+            taken.add(u)
+        lists.append(sorted(taken))
+    return lists
+
+
+def lists_of(mask):
+    tiles = mask.tiles
+    return [tiles.index[a:b].tolist() for a, b in zip(tiles.row_ptr, tiles.row_ptr[1:])]
+
+
+@pytest.mark.parametrize("granularity, unit", [("tokens", 1), ("tiles", 8), ("tiles", 32)])
+@pytest.mark.parametrize("offset, window", [(0, None), (60, None), (0, 50)])
+def test_selection(rng, cpu, granularity, unit, offset, window):
+    n, m = 200, 200 + offset
+    q, k = rng.normal(size=(4, n, 16)).astype(np.float32), rng.normal(size=(2, m, 16)).astype(np.float32)
+    edges = [0, *sorted(rng.choice(np.arange(1, m), 17, replace=False).tolist()), m]
+    mask = tamis.sparse_select(
+        q, k, "dhsa", granularity=granularity, query_block=32, key_block=32 if unit == 1 else unit, budget=48, sinks=8, local=20,
+        instruction_tokens=30, boundaries=edges, q_offset=offset, window=window, ctx=cpu)
+    expected = oracle_selection(q.astype(np.float64), k.astype(np.float64), edges, 32, unit, 48, 8, 20, 30, offset, window)
+    assert lists_of(mask) == expected
+    assert mask.boundaries.tolist() == edges
+
+
+def test_attention_over_the_selection(rng, cpu):
+    """Attention over the tokens listed is dense attention with the mask, and with the whole budget dense attention, bit for bit."""
+    n = 260
+    q, k, v = (rng.normal(size=(h, n, 32)).astype(np.float32) for h in (4, 2, 2))
+    settings = dict(granularity="tokens", query_block=32, sinks=4, local=32, instruction_tokens=10, dense_below=0, ctx=cpu)
+    out, mask = tamis.sparse_prefill(q, k, v, "dhsa", budget=60, return_mask=True, **settings)
+    allowed = np.zeros((n, n), bool)
+    for block, tokens in enumerate(lists_of(mask)):
+        allowed[block * 32:(block + 1) * 32, tokens] = True
+    allowed &= np.tri(n, dtype=bool)
+    for h in range(4):
+        logits = q[h].astype(np.float64) @ k[h // 2].T.astype(np.float64) / np.sqrt(32)
+        assert np.abs(out[h] - softmax(np.where(allowed, logits, -np.inf)) @ v[h // 2]).max() < 1e-5
+    dense = tamis.attention(q, k, v, ctx=cpu)
+    for options in (dict(budget=n), dict(budget=-1), dict(density=1.0), dict(budget=n, boundaries=range(n + 1))):
+        for granularity in ("tokens", "tiles"):
+            assert (tamis.sparse_prefill(q, k, v, "dhsa", **{**settings, "granularity": granularity}, **options) == dense).all()
+
+
+def test_selection_with_a_predictor(tmp_path, rng, cpu):
+    """The predictor's boundaries are those of its logits, and another layer may be given them."""
+    predictor = tamis.BoundaryPredictor.load(save(tmp_path / "p", network(rng, 32, 8), heads=4), ctx=cpu)
+    q, k = rng.normal(size=(4, 400, 16)).astype(np.float32), rng.normal(size=(2, 400, 16)).astype(np.float32)
+    threshold = float(np.median(predictor.run(k)))
+    options = dict(query_block=32, budget=64, instruction_tokens=16, ctx=cpu)
+    where = dict(threshold=threshold, query_block=32, instruction_tokens=16)
+    mask = tamis.sparse_select(q, k, "dhsa", predictor=predictor, boundary_options=where, **options)
+    boundaries = tamis.boundaries_from_logits(predictor.run(k), **where)
+    assert mask.boundaries.tolist() == boundaries.tolist() and len(boundaries) > 10
+    assert lists_of(tamis.sparse_select(q, k, "dhsa", boundaries=boundaries, **options)) == lists_of(mask)
+    with pytest.raises(tamis.InvalidArgumentError, match="width"):
+        tamis.sparse_select(q[..., :8], k[..., :8], "dhsa", predictor=predictor, **options)
+
+
+def test_selection_refusals(rng, cpu):
+    q, k = rng.normal(size=(2, 40, 16)).astype(np.float32), rng.normal(size=(2, 40, 16)).astype(np.float32)
+    for edges in ([0, 39], [1, 40], [0, 20, 20, 40], [0, 41], [0]):
+        with pytest.raises(tamis.InvalidArgumentError, match="boundaries"):
+            tamis.sparse_select(q, k, "dhsa", boundaries=edges, ctx=cpu)
+    with pytest.raises(tamis.UnsupportedError, match="causal"):
+        tamis.sparse_select(q, k, "dhsa", causal=False, ctx=cpu)
+    with pytest.raises(tamis.InvalidArgumentError, match="query_block"):
+        tamis.sparse_select(q, k, "compat_dhsa", query_block=64, ctx=cpu)
+    k[:] = np.nan
+    rows = lists_of(tamis.sparse_select(q, k, "dhsa", granularity="tokens", query_block=8, budget=16, ctx=cpu, instruction_tokens=-1))
+    assert len(rows[-1]) == 16 and rows[-1][-8:] == list(range(32, 40))
+
+
+# ----------------------------------------------------------------------------------------------------- chunks at decode
+
+
 def oracle_tokens(k, edges, q, budget, sinks, local, pooling="sqrt"):
     n = k.shape[1]
     if budget < 0 or budget >= n:

@@ -17,8 +17,12 @@ from .methods import NAMES, parse_methods
 #: The haystack model's trained length is 512: blocks, sinks and bands of the published sizes would cover all of it.
 SMALL: dict[str, dict[str, Any]] = {
     "": {"query_block": 32, "key_block": 8},
-    "dhsa": {"sinks": 8, "local": 32, "instruction_tokens": 3, "boundary_options": {"query_block": 32}},
+    "dhsa": {
+        "query_block": 16, "sinks": 8, "local": 32, "instruction_tokens": 3,
+        "boundary_options": {"query_block": 16, "instruction_tokens": 3},
+    },
     "a_shape": {"sinks": 8, "local": 56},
+    "dhsa_vs": {"sampled_rows": 32},
     "vertical_slash": {"vertical": 32, "slash": 32, "sampled_rows": 32},
     "block_topk": {"max_blocks": 8},
     "flexprefill": {"min_budget": 32, "sampled_rows": 32},
@@ -51,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--depths", type=int, default=10, help="depths of the needle, evenly spaced (10)")
     p.add_argument("--density", type=float, default=0.125, help="of the methods whose budget it is (0.125)")
     p.add_argument("--trials", type=int, default=20, help="questions at each depth and length; 0: no needles (20)")
+    p.add_argument("--asked", choices=["prompt", "decode"], default="prompt",
+                   help="prompt: text and question are one sparse prefill; decode: the question is decoded, densely (prompt)")
     p.add_argument("--prompts", type=int, default=1, help="prompts of each length whose tensors are compared; 0: none (1)")
     p.add_argument("--repeats", type=int, default=5, help="timed rounds (5)")
     p.add_argument("--layers", nargs="+", type=int, help="layers that are compared (all)")
@@ -72,7 +78,7 @@ def run(options: argparse.Namespace, arguments: list[str] | None = None) -> None
     ctx = Context(threads=options.threads)
     model, defaults = open_model(options, ctx)
     shipped = model.predictor_path()
-    if shipped is not None and not any(word.split("=")[0].endswith("predictor") for word in options.settings):
+    if shipped is not None:
         defaults = {**defaults, "dhsa": {**defaults.get("dhsa", {}), "predictor": shipped}}
     methods = parse_methods(options.methods, options.settings, density=options.density, defaults=defaults, ctx=ctx)
     layer = options.mask_layer
@@ -80,7 +86,7 @@ def run(options: argparse.Namespace, arguments: list[str] | None = None) -> None
         layer = 1 if options.layers is None else min(options.layers)
     result = evaluate(
         model, methods, options.lengths, depths=options.depths, trials=options.trials, seed=options.seed,
-        prompts=options.prompts, repeats=options.repeats, layers=options.layers, picture=(layer, options.mask_head), ctx=ctx)
+        asked=options.asked, prompts=options.prompts, repeats=options.repeats, layers=options.layers, picture=(layer, options.mask_head), ctx=ctx)
     head = report.header(result, ctx, arguments)
     written = report.write(result, options.out, head)
     print(report.table(result, head))

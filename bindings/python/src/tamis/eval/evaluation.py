@@ -26,7 +26,7 @@ class Model(Protocol):
     def describe(self) -> dict[str, Any]: ...
     def predictor_path(self) -> str | None: ...
     def questions(self, length: int, depths: int, seed: int) -> Any: ...
-    def answers(self, question: Question, method: EvalMethod) -> bool: ...
+    def answers(self, questions: list[Question], method: EvalMethod, asked: str = "prompt") -> list[bool]: ...
     def visit(self, ids: np.ndarray, look: Callable[..., None]) -> None: ...
 
 
@@ -69,8 +69,10 @@ class Evaluation:
     depths: int
     trials: int
     seed: int
+    #: How questions are asked: "prompt" or "decode".
+    asked: str
     recall: RecallTable
-    #: Seconds a prompt, the median of the trials, by (method, length).
+    #: Seconds a question, the median over haystacks, by (method, length).
     prompt_seconds: dict[tuple[str, int], float] = field(default_factory=dict)
     layers: dict[tuple[str, int], list[LayerResult]] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
@@ -82,13 +84,15 @@ def say(text: str) -> None:
 
 def evaluate(
     model: Model, methods: Sequence[EvalMethod], lengths: Sequence[int], *, depths: int = 10, trials: int = 20, seed: int = 1,
-    prompts: int = 1, repeats: int = 5, layers: Sequence[int] | None = None, picture: tuple[int, int] = (0, 0),
+    asked: str = "prompt", prompts: int = 1, repeats: int = 5, layers: Sequence[int] | None = None, picture: tuple[int, int] = (0, 0),
     ctx: Context | None = None, tell: Callable[[str], None] = say,
 ) -> Evaluation:
     """Runs the tests. Every method sees the same prompts.
 
     trials
         Questions of each (length, depth); 0: no needles.
+    asked
+        "prompt": text and question are one sparse prefill. "decode": the text is, the question is decoded densely.
     prompts
         Prompts of each length whose tensors the methods are compared on; 0: no comparison. They come from a dense pass, so
         every method sees the tensors that dense attention makes.
@@ -99,7 +103,7 @@ def evaluate(
     picture
         (layer, head) whose mask is drawn.
     """
-    run = Evaluation(model, list(methods), list(lengths), depths, trials, seed, RecallTable(depths))
+    run = Evaluation(model, list(methods), list(lengths), depths, trials, seed, asked, RecallTable(depths))
     for length in lengths:
         if trials:
             ask(run, length, tell)
@@ -113,12 +117,13 @@ def ask(run: Evaluation, length: int, tell: Callable[[str], None]) -> None:
     seconds: dict[str, list[float]] = {method.label: [] for method in run.methods}
     haystacks = run.model.questions(length, run.depths, run.seed)
     for trial in range(run.trials):
-        for question in next(haystacks):
-            for method in run.methods:
-                began = time.perf_counter()
-                won = run.model.answers(question, method)
-                seconds[method.label].append(time.perf_counter() - began)
-                run.recall.cell(method.label, length).add(question.depth, won)
+        haystack = next(haystacks)
+        for method in run.methods:
+            began = time.perf_counter()
+            won = run.model.answers(haystack, method, run.asked)
+            seconds[method.label].append((time.perf_counter() - began) / len(haystack))
+            for question, right in zip(haystack, won):
+                run.recall.cell(method.label, length).add(question.depth, right)
         if (trial + 1) % max(1, run.trials // 5) == 0:
             shares = ", ".join(f"{m.label} {run.recall.cell(m.label, length).accuracy:.3f}" for m in run.methods)
             tell(f"length {length}, {trial + 1} of {run.trials} trials at each depth: {shares}")

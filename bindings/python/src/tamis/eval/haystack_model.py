@@ -138,18 +138,41 @@ class HaystackModel:
         while True:
             yield self.needles.haystack(length, depths, rng)
 
-    def answers(self, question: Question, method: EvalMethod) -> bool:
-        """Whether the model continues the prompt with the answer. The whole prompt, the question included, is one prefill by the
-        method; the second token of an answer is decoded with dense attention over that prompt's keys and values."""
+    def answers(self, questions: list[Question], method: EvalMethod, asked: str = "prompt") -> list[bool]:
+        """Whether the model continues each prompt with the answer; the questions are about one text.
+
+        asked "prompt": text and question are one prefill by the method. "decode": the text is, and the question is fed token by
+        token. What is decoded, an answer's second token too, attends densely the keys and values that the prefill left.
+        """
+        won = []
+        text: list[tuple[np.ndarray, np.ndarray]] = []
+        for question in questions:
+            body = question.prompt[: -question.asking]
+            if asked == "decode":
+                if not text:
+                    self._prefill(body, method, text)
+                past = list(text)
+                for token in question.prompt[body.size :]:
+                    logits = self._decode(int(token), past)
+            else:
+                past = []
+                logits = self._prefill(question.prompt, method, past)
+            won.append(self._continues(question.answer, logits, past))
+        return won
+
+    def _prefill(self, ids: np.ndarray, method: EvalMethod, past: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         prompt = method.prompt(self.ctx)
-        past: list[tuple[np.ndarray, np.ndarray]] = []
-        logits = self.forward(question.prompt, lambda _, q, k, v: prompt(q, k, v), past)
-        for i, expected in enumerate(question.answer):
+        return self.forward(ids, lambda _, q, k, v: prompt(q, k, v), past)
+
+    def _decode(self, token: int, past: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        return self.forward(np.array([token]), lambda _, q, k, v: attention(q, k, v, ctx=self.ctx), past)
+
+    def _continues(self, answer: tuple[int, ...], logits: np.ndarray, past: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+        for i, expected in enumerate(answer):
             if int(logits.argmax()) != expected:
                 return False
-            if i + 1 < len(question.answer):
-                logits = self.forward(
-                    np.array([expected]), lambda _, q, k, v: attention(q, k, v, ctx=self.ctx), past)
+            if i + 1 < len(answer):
+                logits = self._decode(expected, past)
         return True
 
     def visit(

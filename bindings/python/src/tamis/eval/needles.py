@@ -20,6 +20,8 @@ class Question:
     depth: int
     #: Where in the prompt the needle stands, [start, end).
     place: tuple[int, int]
+    #: Tokens at the end of the prompt that ask; the text is before them.
+    asking: int
     #: The answer's text where ids may differ for the same text.
     text: str = ""
 
@@ -60,7 +62,7 @@ class TokenNeedles:
             n, at = spans[-1][1], cut
         body = np.concatenate([*parts, text[at:]])
         return [
-            Question(np.concatenate([body, [self.key], needle[:2]]), (int(needle[2]), int(needle[3])), depth, span)
+            Question(np.concatenate([body, [self.key], needle[:2]]), (int(needle[2]), int(needle[3])), depth, span, self.WORDS - 1)
             for depth, (needle, span) in enumerate(zip(needles, spans))
         ]
 
@@ -111,7 +113,7 @@ class SentenceNeedles:
         cut = places(room, depths, rng)[depth]
         prompt = np.concatenate([self.prefix, text[:cut], needle, text[cut:], ids])
         at = self.prefix.size + cut
-        return Question(prompt, answer, depth, (at, at + needle.size), number)
+        return Question(prompt, answer, depth, (at, at + needle.size), len(ids), number)
 
 
 @dataclass

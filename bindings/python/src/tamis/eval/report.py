@@ -16,6 +16,8 @@ from .evaluation import Evaluation, LayerResult
 from .memory import peak_of_process
 from .svg import mask_map, needle_map
 
+ASKED = {"prompt": "sparse prompt", "decode": "dense decode"}
+
 
 def header(run: Evaluation, ctx: Context | None, arguments: list[str] | None = None) -> dict[str, Any]:
     """What every JSON line carries: with what, and how to repeat it."""
@@ -24,6 +26,7 @@ def header(run: Evaluation, ctx: Context | None, arguments: list[str] | None = N
         **run.model.describe(), "version": info["version"], "commit": info.get("commit"), "isa": info["isa"]["active"],
         "threads": None if ctx is None else ctx.threads, "cpus": os.cpu_count(), "numpy": np.__version__,
         "python": platform.python_version(), "seed": run.seed, "depths": run.depths, "trials": run.trials,
+        "asked": run.asked,
         "command": " ".join(["python -m tamis.eval", *(sys.argv[1:] if arguments is None else arguments)]),
     }
 
@@ -74,9 +77,9 @@ def table(run: Evaluation, head: dict[str, Any]) -> str:
     lines = [
         f"# tamis eval: {head['model']}", "",
         f"tamis {head['version']} ({head['commit']}, {head['isa']}), seed {run.seed}"
-        + (f", {run.trials} questions at each of {run.depths} depths" if run.trials else ""), "",
+        + (f", {run.trials} questions at each of {run.depths} depths, asked in the {ASKED[run.asked]}" if run.trials else ""), "",
         "| length | method | needles [95 %] | worst depth | retained mass | of the oracle's | output error | density | of all tiles "
-        "| select ms | attend ms | times dense | prompt s | peak MiB |",
+        "| select ms | attend ms | times dense | question s | peak MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows(run):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.masking_utils import AttentionMaskInterface
 
 from ..context import Context
@@ -114,9 +114,11 @@ class TransformersModel:
             yield [self.needles.question(length, depth, depths, rng) for depth in range(depths)]
 
     @torch.inference_mode()
-    def answers(self, question: Question, method: EvalMethod) -> bool:
-        """Whether greedy decoding continues the prompt with the number, as text. The prompt is one prefill by the method; decoding is
-        dense."""
+    def answers(self, questions: list[Question], method: EvalMethod, asked: str = "prompt") -> list[bool]:
+        """Whether greedy decoding continues each prompt with the number, as text. Decoding is dense.
+
+        asked "prompt": the whole prompt is one prefill by the method; "decode": the text is, and the question is fed token by token.
+        """
         options = dict(method.options)
         predictor = options.pop("predictor", None)
         config = integration.TamisConfig() if method.dense else integration.TamisConfig(
@@ -125,12 +127,25 @@ class TransformersModel:
         config.ctx = self.ctx
         integration.configure(self.model, config)
         self.model.set_attn_implementation("tamis")
-        prompt = torch.from_numpy(question.prompt)[None]
-        said = self.model.generate(
-            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=len(question.answer), do_sample=False,
-            pad_token_id=self.tokenizer.pad_token_id or 0)
-        new = said[0, prompt.shape[1] :].tolist()
-        return tuple(new) == question.answer or self.tokenizer.decode(new).strip() == question.text
+        return [self._answer(question, asked) for question in questions]
+
+    def _answer(self, question: Question, asked: str) -> bool:
+        ids = torch.from_numpy(question.prompt)[None]
+        first = ids.shape[1] - (question.asking if asked == "decode" else 0)
+        cache = DynamicCache(config=self.model.config)
+        logits = self.model(ids[:, :first], past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        for token in ids[0, first:].tolist():
+            logits = self._step(token, cache)
+        said: list[int] = []
+        while len(said) < len(question.answer):
+            if said:
+                logits = self._step(said[-1], cache)
+            said.append(int(logits[0, -1].argmax()))
+        return tuple(said) == question.answer or self.tokenizer.decode(said).strip() == question.text
+
+    def _step(self, token: int, cache: DynamicCache) -> torch.Tensor:
+        logits: torch.Tensor = self.model(torch.tensor([[token]]), past_key_values=cache, use_cache=True).logits
+        return logits
 
     @torch.inference_mode()
     def visit(self, ids: np.ndarray, look: Callable[..., None]) -> None:
