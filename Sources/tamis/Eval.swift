@@ -17,15 +17,18 @@ struct Eval: ParsableCommand {
   /// Says in one sentence what is missing, rather than in a traceback.
   private static let program = """
     import importlib.util, runpy, sys
+    def stop(sentence):
+        print(sentence, file=sys.stderr)
+        sys.exit(2)
     try:
         missing = next((name for name in ('numpy', 'tamis', 'tamis.eval') if importlib.util.find_spec(name) is None), None)
     except ImportError as error:
-        sys.exit(f'tamis: {sys.executable} cannot import the package tamis: {error}')
+        stop(f'tamis: {sys.executable} cannot import the package tamis: {error}')
     if missing == 'tamis.eval':
-        sys.exit(f'tamis: the Python package tamis of {sys.executable} has no module tamis.eval: it is older than this program')
+        stop(f'tamis: the Python package tamis of {sys.executable} has no module tamis.eval: it is older than this program')
     if missing:
-        sys.exit(f'tamis: the Python package {missing} is not installed for {sys.executable}: `pip install {missing}`, or TAMIS_PYTHON '
-                 'names an interpreter that has it')
+        stop(f'tamis: the Python package {missing} is not installed for {sys.executable}: `pip install {missing}`, or TAMIS_PYTHON '
+             'names an interpreter that has it')
     sys.argv[0] = 'tamis eval'
     runpy.run_module('tamis.eval', run_name='__main__', alter_sys=False)
     """

@@ -22,6 +22,7 @@ def ctx():
     return tamis.Context(threads=2)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # its open() of a file
 @pytest.mark.parametrize("length, few, many", [(256, 20, 20), (1024, 4, 19)])
 def test_the_same_answers_as_the_reference(ctx, length, few, many):
     """The same questions, asked of both; at twice the trained length some are answered and some are not."""

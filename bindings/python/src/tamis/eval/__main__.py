@@ -18,7 +18,7 @@ from .methods import NAMES, parse_methods
 SMALL: dict[str, dict[str, Any]] = {
     "": {"query_block": 32, "key_block": 8},
     "dhsa": {
-        "query_block": 16, "sinks": 8, "local": 32, "instruction_tokens": 3,
+        "query_block": 16, "sinks": 8, "local": 32, "instruction_tokens": 3, "share_boundaries": False,
         "boundary_options": {"query_block": 16, "instruction_tokens": 3},
     },
     "a_shape": {"sinks": 8, "local": 56},
