@@ -100,8 +100,10 @@ import Glibc
   }
 
   static let contexts: [(String, @Sendable () throws -> Context)] =
-    [("reference", { Context(backend: ReferenceBackend()) })]
-    + Kernels.available.map { level in ("\(level)", { Context(backend: try CPUBackend(threads: 2, level: level)) }) }
+    [("reference", { @Sendable () throws -> Context in Context(backend: ReferenceBackend()) })]
+    + Kernels.available.map { level in
+      ("\(level)", { @Sendable () throws -> Context in Context(backend: try CPUBackend(threads: 2, level: level)) })
+    }
 
   @Test(arguments: contexts.indices) func prefillAndDecode(_ at: Int) throws {
     let (name, make) = Self.contexts[at]

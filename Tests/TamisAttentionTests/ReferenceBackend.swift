@@ -48,7 +48,7 @@ final class ReferenceBackend: Backend {
         let values = legal.map { j in (0..<v.shape[2]).map { get(v, h / group, j, $0) } }
         let query = (0..<q.shape[2]).map { get(q, h, t, $0) }
         let (o, l) = softmaxAttention(query, keys, values, isFirst: legal.map { $0 == 0 }, head: h, rule)
-        for i in o.indices { set(out, h, t, i, o[i]) }
+        for i in 0..<v.shape[2] { set(out, h, t, i, o[i]) }
         if let lse { setLSE(lse, h, t, l) }
       }
     }

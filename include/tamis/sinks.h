@@ -40,8 +40,9 @@ typedef struct tamis_zero_tuning_options {
   tamis_zero_tuning_unit unit;   /* HEADS */
   float probe_gamma;             /* 2: units are classified by the score with this gamma in one of them */
   float share;                   /* 0.4: in the dominant class, this share of all units at most is tuned, at least one */
-  float gamma_min, gamma_max;    /* 0.25 and 4: the grid, tried in this order with gamma_step; 1 is always the baseline */
-  float gamma_step;              /* 0.25 */
+  float gamma_min;               /* 0.25: the grid's first gamma, at least 1e-4 */
+  float gamma_max;               /* 4: its last */
+  float gamma_step;              /* 0.25; the grid is tried from low to high, and 1 is always the baseline */
 } tamis_zero_tuning_options;
 
 #define TAMIS_ZERO_TUNING_OPTIONS_INIT \

@@ -4,9 +4,9 @@
  * an ascending list of key tiles, and tamis_sparse_attention walks the lists.
  *
  *   TAMIS_SPARSE_DENSE            every legal tile
- *   TAMIS_SPARSE_DHSA             DHSA v1 (arXiv 2510.24606 v1): chunks of variable length between learned boundaries, scored by
- *                                 sqrt(len) * mean key . mean query; the tokens of the best chunks, sinks and the local band, up to
- *                                 `budget` tokens a query block. One list for all heads
+ *   TAMIS_SPARSE_DHSA             DHSA v1 (arXiv 2510.24606 v1): chunks of variable length between learned boundaries, scored
+ *                                 by sqrt(len) * mean key . mean query; the tokens of the best chunks, sinks and the local band,
+ *                                 up to `budget` tokens a query block. One list for all heads
  *   TAMIS_SPARSE_DHSA_TOPK        DHSA v2 (arXiv 2510.24606 v2) structured top-k: block 0 and the band of the query block are
  *                                 forced, the rest of `density` goes to the best blocks below the band by `score`
  *   TAMIS_SPARSE_DHSA_A           v2 with block 0 and the last block only forced
@@ -25,8 +25,9 @@
  *   TAMIS_SPARSE_COMPAT_DHSA_TOPK v2 DHSA_topk: top-k over all blocks, later ones included, whose picks are wasted
  *   TAMIS_SPARSE_COMPAT_DHSA_VSB  v2 vsb with raw logits as slash values, which may be negative
  *
- * The selection of TAMIS_SPARSE_DHSA_TOPK (without row_min, row_max), DHSA_A, BLOCK, A_SHAPE and BLOCK_TOPK for a query block does
- * not depend on later blocks. The others let later queries or keys choose (never be attended): they are for a whole prompt at once.
+ * The selection of TAMIS_SPARSE_DHSA_TOPK (without row_min, row_max), DHSA_A, BLOCK, A_SHAPE and BLOCK_TOPK for a query block
+ * does not depend on later blocks. The others let later queries or keys choose (never be attended): they are for a whole prompt
+ * at once.
  * A budget of fewer tiles than query_block / key_block can leave a query without a key, which gives 0.
  *
  * VERTICAL_SLASH and MINFERENCE list tokens (a mask with key_block 1): 4 bytes a listed key, query block and head.

@@ -1,4 +1,4 @@
-"""XAttention (arXiv 2503.16428), in float64: every antidiagonal as a sum over its S products. A list of sets of tiles, head major."""
+"""XAttention (arXiv 2503.16428), in float64: every antidiagonal as a sum over its S products. Sets of tiles, head major."""
 
 import numpy as np
 from oracle_sparse_rows import Rows

@@ -46,7 +46,8 @@ class SparseOptions:
 
     method
         - "dense": every legal tile.
-        - "dhsa": DHSA v1 (arXiv 2510.24606 v1): chunks between learned boundaries, the tokens of the best; one list for all heads.
+        - "dhsa": DHSA v1 (arXiv 2510.24606 v1): chunks between learned boundaries, the tokens of the best; one list for all
+          heads.
         - "dhsa_topk": DHSA v2 (arXiv 2510.24606 v2): the first tile and the block's own, then the best before them.
         - "dhsa_a": the same with the first and the last tile forced only.
         - "dhsa_vs", "dhsa_vsb": v2 vertical-slash, from the last queries' attention or from block means.
@@ -127,8 +128,8 @@ class SparseOptions:
 #: Fields that go to C as they are, with 0 as "the method's own": an explicit 0 must be refused here.
 _POSITIVE = {
     "query_block": int32, "key_block": int32, "density": real, "coverage": real, "local": integer, "row_max": real,
-    "vertical_ratio": real, "sampled_rows": int32, "vertical": int32, "slash": int32, "max_blocks": int32, "min_budget": integer,
-    "max_budget": integer, "stride": int32, "top_share": real, "budget": integer,
+    "vertical_ratio": real, "sampled_rows": int32, "vertical": int32, "slash": int32, "max_blocks": int32,
+    "min_budget": integer, "max_budget": integer, "stride": int32, "top_share": real, "budget": integer,
 }
 
 
@@ -160,7 +161,8 @@ def sparse_select(
     with ProgressCallback(progress, "selection", bar=False) as callback:
         c.progress = callback
         library().tamis_sparse_select(
-            pointer_of(ctx), ctypes.byref(c), ctypes.byref(rule), ctypes.byref(tq.c()), ctypes.byref(tk.c()), ctypes.byref(made))
+            pointer_of(ctx), ctypes.byref(c), ctypes.byref(rule), ctypes.byref(tq.c()), ctypes.byref(tk.c()),
+            ctypes.byref(made))
     del bias, kept  # live as long as the call
     return SparseMask._of(made)
 
@@ -171,8 +173,8 @@ def sparse_prefill(
     key0_bias: ArrayLike | None = None, return_lse: bool = False, return_mask: bool = False, stats: SparseStats | None = None,
     out: ArrayLike | None = None, progress: Progress = False, ctx: Context | None = None, **options: Any,
 ) -> Any:
-    """Attention of a prompt over the tiles that a method chooses: :func:`sparse_select` and :func:`sparse_attention` in one call;
-    dense below `dense_below` keys.
+    """Attention of a prompt over the tiles that a method chooses: :func:`sparse_select` and :func:`sparse_attention` in one
+    call; dense below `dense_below` keys.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
-"""Hugging Face transformers with libtamis attention: any decoder that calls its attention through ``AttentionInterface`` (Llama, Mistral,
-Qwen2, Qwen3, Gemma2, Gemma3 and others), on the CPU. Needs torch and transformers 5.
+"""Hugging Face transformers with libtamis attention: any decoder that calls its attention through ``AttentionInterface``
+(Llama, Mistral, Qwen2, Qwen3, Gemma2, Gemma3 and others), on the CPU. Needs torch and transformers 5.
 
 >>> import tamis.integrations.transformers as tt
 >>> tt.configure(model, tt.TamisConfig(prefill="dhsa_topk", density=0.125, decode="tokenselect"))

@@ -23,23 +23,26 @@ _warned: set[str] = set()
 
 def attend(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None,
-    dropout: float = 0.0, scaling: float | None = None, is_causal: bool | None = None, softcap: float | None = None, **kwargs: Any,
+    dropout: float = 0.0, scaling: float | None = None, is_causal: bool | None = None,
+    softcap: float | None = None, **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention function: query [batch, heads, q_len, head_dim], key and value [batch, kv_heads, k_len, head_dim];
+    """transformers' attention function: query [batch, heads, q_len, head_dim], key and value [batch, kv_heads, k_len,
+    head_dim];
     gives ([batch, q_len, heads, head_dim], None)."""
     began = time.perf_counter()
     _refuse(module, query, key, value, dropout, kwargs)
     state = module.__dict__.get("_tamis") or module.__dict__.get("_tamis_plain")
     if state is None:
-        state = module._tamis_plain = LayerState(ModelState(_PLAIN), getattr(module, "layer_idx", None) or 0, query.shape[1], None)
+        state = module._tamis_plain = LayerState(
+            ModelState(_PLAIN), getattr(module, "layer_idx", None) or 0, query.shape[1], None)
     state.model.begin(state.layer)
     cached = isinstance(key, CachedStates)
     rule = _rule(module, query, key.states if cached else key, attention_mask, is_causal)
     if cached:
         if rule is None or not rule.causal:
             raise UnsupportedError(
-                "attention_mask is neither causal, nor a sliding window, nor padding before or after the texts: a TamisCache cannot "
-                "serve it; use transformers' DynamicCache")
+                "attention_mask is neither causal, nor a sliding window, nor padding before or after the texts: a TamisCache "
+                "cannot serve it; use transformers' DynamicCache")
         out, phase, method, density, keys = attend_cached(
             state, key.layer, query, rule, scaling, softcap, kwargs.get("position_ids"))
     else:
@@ -50,7 +53,8 @@ def attend(
                 f"{phase} is {asked!r}, which reads the library's cache, but the model was given none: pass "
                 "cache=tamis.integrations.transformers.TamisCache(model)")
         if rule is None:
-            out, method, density = _torch_attention(module, query, key, value, attention_mask, scaling, softcap, is_causal), "torch", 1.0
+            out = _torch_attention(module, query, key, value, attention_mask, scaling, softcap, is_causal)
+            method, density = "torch", 1.0
         else:
             out, method, density = attend_tensors(state, query, key, value, rule, scaling, softcap)
         keys = key.shape[2]
@@ -59,13 +63,16 @@ def attend(
     return out, None
 
 
-def _refuse(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, extra: Any) -> None:
+def _refuse(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, extra: Any
+) -> None:
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
         raise UnsupportedError(
-            "attn_implementation='tamis' has no backward pass: wrap the call in torch.inference_mode() or torch.no_grad(), or train "
-            "with model.set_attn_implementation('sdpa')")
+            "attn_implementation='tamis' has no backward pass: wrap the call in torch.inference_mode() or torch.no_grad(), or "
+            "train with model.set_attn_implementation('sdpa')")
     if dropout:
-        raise UnsupportedError(f"dropout is {dropout}, expected 0: attn_implementation='tamis' is for inference; call model.eval()")
+        raise UnsupportedError(
+            f"dropout is {dropout}, expected 0: attn_implementation='tamis' is for inference; call model.eval()")
     if extra.get("output_attentions"):
         raise UnsupportedError(
             "output_attentions is set, but attn_implementation='tamis' never has the attention weights: use 'eager' for them")
@@ -103,8 +110,8 @@ def _torch_attention(
 ) -> torch.Tensor:
     """Attention under a mask that is no rule, with the whole table of scores where there is a soft cap."""
     _warn_once(
-        "attention_mask is neither causal, nor a sliding window, nor padding before or after the texts: torch computes these calls, "
-        "densely")
+        "attention_mask is neither causal, nor a sliding window, nor padding before or after the texts: torch computes "
+        "these calls, densely")
     if softcap is None:
         return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, is_causal=is_causal)[0]
     groups = query.shape[1] // key.shape[1]

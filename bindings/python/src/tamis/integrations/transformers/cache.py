@@ -20,7 +20,8 @@ _DEFAULT_TOKENS = 2**22
 
 
 class CachedStates(torch.Tensor):
-    """What TamisCache.update gives where transformers expects all keys or values: the new ones, and where the others are. Only the
+    """What TamisCache.update gives where transformers expects all keys or values: the new ones, and where the others are. Only
+    the
     attention of this package can read it; anything else is an error."""
 
     states: torch.Tensor
@@ -42,7 +43,8 @@ class CachedStates(torch.Tensor):
 
 
 class TamisLayer(CacheLayerMixin):
-    """One layer of a TamisCache: how long it is, and the keys and values that wait for the attention call to say which are padding."""
+    """One layer of a TamisCache: how long it is, and the keys and values that wait for the attention call to say which are
+    padding."""
 
     is_sliding = False
     is_croppable = True
@@ -128,7 +130,8 @@ class Store:
 
 
 class TamisCache(Cache):
-    """Keys and values in a :class:`tamis.KVCache`; attention at decode reads them there, in full or the few that a method selects.
+    """Keys and values in a :class:`tamis.KVCache`; attention at decode reads them there, in full or the few that a method
+    selects.
     Pass it to ``generate(cache=..)`` or to the model's forward; needs ``attn_implementation="tamis"``.
 
     model
@@ -142,9 +145,11 @@ class TamisCache(Cache):
     page_tokens
         A multiple of 16.
     positions
-        "compact": keys are turned back to what they were before rotation, and "tokenselect" and "streaming" renumber the tokens they
+        "compact": keys are turned back to what they were before rotation, and "tokenselect" and "streaming" renumber the
+        tokens they
         attend. Needs a rotary embedding that :class:`tamis.RoPE` can say. "natural": keys are stored as the model rotated them.
-        "auto": compact where the model's TamisConfig uses such a method and asks for it, or says "auto" and the embedding allows it.
+        "auto": compact where the model's TamisConfig uses such a method and asks for it, or says "auto" and the embedding
+        allows it.
     ctx
         None: that of the model's TamisConfig.
 
@@ -168,14 +173,16 @@ class TamisCache(Cache):
         self._max_tokens = max_tokens
         self.texts: list[Text] = []
         self.selectors: dict[Any, Any] = {}
-        #: ACT's statistics of the texts: (layer, text) -> tamis.ActState. They cannot be taken apart: gone when texts move or shrink.
+        #: ACT's statistics of the texts: (layer, text) -> tamis.ActState. They cannot be taken apart: gone when texts move or
+        #: shrink.
         self.act_states: dict[Any, Any] = {}
         self._make_stores(model, text, _wanted_positions(positions, state))
 
     def _make_stores(self, model: Any, text: Any, positions: str) -> None:
         types = getattr(text, "layer_types", None)
         if types is None:
-            types = ["sliding_attention" if getattr(text, "sliding_window", None) else "full_attention"] * text.num_hidden_layers
+            kind = "sliding_attention" if getattr(text, "sliding_window", None) else "full_attention"
+            types = [kind] * text.num_hidden_layers
         head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         rules: dict[str, RoPE | None] = {kind: None for kind in types}
         if positions != "natural":
@@ -204,10 +211,13 @@ class TamisCache(Cache):
         batch, kv_heads, _, head_dim = keys.shape
         if not self.texts:
             if self.stores[0].kv is None:
-                capacity = min(_DEFAULT_TOKENS, _MAX_ROWS // kv_heads // 4096 * 4096) if self._max_tokens is None else self._max_tokens
+                capacity = self._max_tokens
+                if capacity is None:
+                    capacity = min(_DEFAULT_TOKENS, _MAX_ROWS // kv_heads // 4096 * 4096)
                 for store in self.stores:
                     store.kv = KVCache(
-                        layers=len(store.layers), kv_heads=kv_heads, head_dim=head_dim, dtype=self.dtype or dtype_name(keys.dtype),
+                        layers=len(store.layers), kv_heads=kv_heads, head_dim=head_dim,
+                        dtype=self.dtype or dtype_name(keys.dtype),
                         max_tokens=capacity, rope=store.rope, **self._made_with)
             self.texts = [Text([store.kv.sequence() for store in self.stores]) for _ in range(batch)]
         elif len(self.texts) != batch:
@@ -240,7 +250,8 @@ class TamisCache(Cache):
         self.texts = texts
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Removes the last ``-tokens_to_remove`` tokens of every text (a number of at most 0, as transformers' caches have it)."""
+        """Removes the last ``-tokens_to_remove`` tokens of every text (a number of at most 0, as transformers' caches have
+        it)."""
         self._settled("crop")
         if tokens_to_remove > 0:
             raise InvalidArgumentError(f"tokens_to_remove is {tokens_to_remove}, expected 0 or a negative number")
@@ -272,7 +283,8 @@ class TamisCache(Cache):
 
     def _settled(self, what: str) -> None:
         if any(layer._pending is not None for layer in self.layers):
-            raise InvalidArgumentError(f"cannot {what} a TamisCache in the middle of a forward pass, or after one that failed: reset() it")
+            raise InvalidArgumentError(
+                f"cannot {what} a TamisCache in the middle of a forward pass, or after one that failed: reset() it")
 
     def selector(self, key: Any, make: Callable[[], Any]) -> Any:
         found = self.selectors.get(key)

@@ -15,7 +15,8 @@ class Call:
     layer: int
     #: "prefill" or "decode".
     phase: str
-    #: The method that ran: "dense" where a sparse one was set but this layer or length takes the dense path; "torch" where a mask sent
+    #: The method that ran: "dense" where a sparse one was set but this layer or length takes the dense path; "torch" where a
+    #: mask sent
     #: the call to torch's attention.
     method: str
     #: Did it leave keys out?

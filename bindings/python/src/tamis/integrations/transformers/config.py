@@ -42,7 +42,8 @@ class TamisConfig:
     options
         Further keyword arguments of :func:`tamis.sparse_prefill`.
     predictor
-        A :class:`tamis.BoundaryPredictor` for "dhsa" (prefill or decode), or the path of its weights; None: chunks of one length.
+        A :class:`tamis.BoundaryPredictor` for "dhsa" (prefill or decode), or the path of its weights; None: chunks of one
+        length.
     share_boundaries
         "dhsa": the boundaries that the first sparse layer finds serve all layers.
     share_masks
@@ -60,7 +61,8 @@ class TamisConfig:
     top_k, n_sink, n_recent, chunk, similarity
         Budget of "tokenselect" and "streaming" (:class:`tamis.TokenSelect`, :class:`tamis.StreamingLLM`).
     positions
-        "compact": attended tokens are renumbered, so the model never sees a position beyond the budget; needs a rotary embedding
+        "compact": attended tokens are renumbered, so the model never sees a position beyond the budget; needs a rotary
+        embedding
         that :class:`tamis.RoPE` can say. "natural": tokens stand where they stand in the text. "auto": compact where possible.
     decode_budget
         Tokens a step of "dhsa" attends, the first `sinks` and the last `local` (128 each, unless given above) among them.
@@ -74,7 +76,8 @@ class TamisConfig:
         [layers, heads]; at least 1e-4; 1 changes nothing.
 
     act
-        ACT (arXiv 2406.15765): flags [layers, heads] of the heads in which sinks other than the first token lose weight; the `heads`
+        ACT (arXiv 2406.15765): flags [layers, heads] of the heads in which sinks other than the first token lose weight; the
+        `heads`
         of :func:`tamis.act_search`. A layer with such a head is dense, and at decode reads all its keys; no beams.
     act_options
         `threshold`, `beta`, `min_rows` of :func:`tamis.act_attention`.
@@ -132,7 +135,8 @@ class TamisConfig:
         if self.gamma is not None:
             gamma = np.asarray(self.gamma, np.float64)
             if gamma.ndim > 2 or not np.all(np.isfinite(gamma)) or not np.all(gamma >= 1e-4):
-                raise InvalidArgumentError("gamma: expected a number, [heads] or [layers, heads] of finite numbers of at least 1e-4")
+                raise InvalidArgumentError(
+                    "gamma: expected a number, [heads] or [layers, heads] of finite numbers of at least 1e-4")
 
         if self.act is not None:
             flags = np.asarray(self.act)

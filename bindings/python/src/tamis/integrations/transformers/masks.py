@@ -1,7 +1,9 @@
 """Masks as rules: which keys a query may see, said in a few numbers instead of a [batch, 1, q_len, k_len] table.
 
-transformers builds masks through `AttentionMaskInterface`. The function registered here recognises what a decoder asks for (causal,
-sliding window, padding at either end) and answers with a `RuleMask`, whatever the length. Every other mask is made as a table and
+transformers builds masks through `AttentionMaskInterface`. The function registered here recognises what a decoder asks for
+(causal,
+sliding window, padding at either end) and answers with a `RuleMask`, whatever the length. Every other mask is made as a table
+and
 read: a table that is one of these rules after all is served by the library, and any other goes to torch's attention.
 """
 
@@ -19,7 +21,8 @@ from ...errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Part:
-    """What one batch element attends: queries [row, row + n_rows) over keys [start, end). The last of them stands at the last key.
+    """What one batch element attends: queries [row, row + n_rows) over keys [start, end). The last of them stands at the last
+    key.
 
     origin: key `start` is the first token of the text (not the edge of a sliding cache).
     """
@@ -33,7 +36,8 @@ class Part:
 
 @dataclass(frozen=True)
 class MaskRule:
-    """Query i of a part sees the part's keys up to its own (`causal`) and within `window`; without `causal`, all of them. Queries
+    """Query i of a part sees the part's keys up to its own (`causal`) and within `window`; without `causal`, all of them.
+    Queries
     outside the part are padding and get 0."""
 
     causal: bool
@@ -77,7 +81,8 @@ _READS = {"__get__", "size", "dim", "as_subclass", "__len__", "numel", "is_float
 def make_mask(
     batch_size: int, q_length: int, kv_length: int, q_offset: int = 0, kv_offset: int = 0,
     mask_function: Callable[..., Any] = causal_mask_function, attention_mask: torch.Tensor | None = None,
-    local_size: int | None = None, allow_is_causal_skip: bool = True, use_vmap: bool = False, device: Any = "cpu", **kwargs: Any,
+    local_size: int | None = None, allow_is_causal_skip: bool = True, use_vmap: bool = False,
+    device: Any = "cpu", **kwargs: Any,
 ) -> torch.Tensor:
     """The mask function of ``attn_implementation="tamis"`` (transformers.masking_utils.AttentionMaskInterface)."""
     q_offset, kv_offset = int(q_offset), int(kv_offset)
@@ -130,7 +135,8 @@ def _leading_padding(attention_mask: torch.Tensor | None, batch: int) -> list[in
 
 
 def _parts(
-    attention_mask: torch.Tensor | None, lead: list[int], causal: bool, size: tuple[int, int, int], q_offset: int, kv_offset: int,
+    attention_mask: torch.Tensor | None, lead: list[int], causal: bool, size: tuple[int, int, int],
+    q_offset: int, kv_offset: int,
 ) -> tuple[Part, ...] | None:
     """The parts of a known pattern under a padding mask [batch, tokens]; None when padding lies inside a text."""
     batch, q_len, k_len = size
@@ -161,7 +167,8 @@ def _parts(
 
 
 def read_table(table: torch.Tensor, origin: Callable[[int, int], bool] = lambda b, start: True) -> MaskRule | None:
-    """The rule of a mask [batch, 1 or heads, q_len, k_len], booleans (True is seen) or addends (0, or the dtype's lowest); None when
+    """The rule of a mask [batch, 1 or heads, q_len, k_len], booleans (True is seen) or addends (0, or the dtype's lowest);
+    None when
     it is no rule. O(batch * q_len * k_len), once for a mask."""
     if table.dtype == torch.bool:
         seen = table

@@ -1,6 +1,7 @@
 """Rotary embeddings: the rule a model uses, and keys turned back to where they were before it.
 
-transformers hands over keys and queries after rotation. A method that renumbers tokens (TokenSelect, StreamingLLM) needs them as they
+transformers hands over keys and queries after rotation. A method that renumbers tokens (TokenSelect, StreamingLLM) needs them
+as they
 were, so a TamisCache with a rule turns them back, at the positions that the model used.
 """
 
@@ -18,7 +19,8 @@ from .tensors import rows, view
 
 
 def rope_of(model: Any, layer_type: str | None, head_dim: int) -> RoPE | None:
-    """The rule of a model's layers of one type, if :class:`tamis.RoPE` can say it (rope_type "default" or "linear") and the model's own
+    """The rule of a model's layers of one type, if :class:`tamis.RoPE` can say it (rope_type "default" or "linear") and the
+    model's own
     code agrees with it numerically; else None."""
     config = model.config.get_text_config(decoder=True)
     said = getattr(config, "rope_parameters", None)
@@ -30,7 +32,8 @@ def rope_of(model: Any, layer_type: str | None, head_dim: int) -> RoPE | None:
     if kind not in ("default", "linear") or "rope_theta" not in said:
         return None
     dims = int(head_dim * said.get("partial_rotary_factor", 1.0))
-    rule = RoPE("half", 0 if dims == head_dim else dims, float(said["rope_theta"]), 1.0 / said.get("factor", 1.0) if kind == "linear" else 1.0)
+    scale = 1.0 / said.get("factor", 1.0) if kind == "linear" else 1.0
+    rule = RoPE("half", 0 if dims == head_dim else dims, float(said["rope_theta"]), scale)
     return rule if _agrees(model, layer_type, rule, head_dim) else None
 
 

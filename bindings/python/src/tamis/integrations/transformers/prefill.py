@@ -46,7 +46,8 @@ def attend_tensors(
             view(cut(query, at, row, stop), "query"), view(cut(key, at, part.start, part.end), "key"),
             view(cut(value, at, part.start, part.end), "value"))
         options = {
-            "window": window_of(rule, part), "scale": scale, "softcap": softcap, "key0_bias": state.bias if part.origin else None,
+            "window": window_of(rule, part), "scale": scale, "softcap": softcap,
+            "key0_bias": state.bias if part.origin else None,
             "out": view(cut(o, at, row, stop), "out"), "ctx": config.ctx}
         density = 1.0
         if sparse:
@@ -121,8 +122,8 @@ def _calibrate(
         states[key] = ActState(state.heads, ctx=state.config.ctx)
     elif key not in states:
         raise UnsupportedError(
-            "ACT (TamisConfig.act) needs the statistics of a text from its first token on: its cache was filled by another config, or "
-            "cropped or reordered (beams)")
+            "ACT (TamisConfig.act) needs the statistics of a text from its first token on: its cache was filled by "
+            "another config, or cropped or reordered (beams)")
     act_attention(*tensors, heads=state.act, state=states[key], **state.config.act_options, **options)
 
 

@@ -100,11 +100,13 @@ def _admit(
         text.pad = start
     elif start != text.pad:
         raise InvalidArgumentError(
-            f"attention_mask hides tokens [{text.pad}, {start}) of text {b}, which the TamisCache holds: padding stands before a text and "
+            f"attention_mask hides tokens [{text.pad}, {start}) of text {b}, which the TamisCache holds: "
+            "padding stands before a text and "
             "stays the same from call to call")
     if part.n_rows and part.row + part.n_rows != q_len:
         raise InvalidArgumentError(
-            f"attention_mask ends with {q_len - part.row - part.n_rows} padding tokens in text {b}: a TamisCache takes padding before a "
+            f"attention_mask ends with {q_len - part.row - part.n_rows} padding tokens in text {b}: a TamisCache takes "
+            "padding before a "
             "text only (padding_side='left')")
     if layer.index == 0 and part.n_rows:
         known = max(0, past - text.pad)
@@ -116,7 +118,8 @@ def _admit(
             text.first_position = first
         if first != text.first_position + known or last - first != part.n_rows - 1:
             raise InvalidArgumentError(
-                f"position_ids of text {b} run from {first} to {last}, expected {text.first_position + known} and on, one by one: a TamisCache "
+                f"position_ids of text {b} run from {first} to {last}, expected {text.first_position + known} and on, "
+                "one by one: a TamisCache "
                 "takes the tokens of a text in order")
 
 

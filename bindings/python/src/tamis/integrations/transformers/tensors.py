@@ -29,7 +29,8 @@ def rows(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def cut(tensor: torch.Tensor, element: int | None, start: int, stop: int) -> torch.Tensor:
-    """Rows [start, stop) of the last but one dimension, of one batch element or (None) of all; the tensor itself where that is all."""
+    """Rows [start, stop) of the last but one dimension, of one batch element or (None) of all; the tensor itself where that is
+    all."""
     if element is not None:
         tensor = tensor.select(0, element)
     return tensor if start == 0 and stop == tensor.shape[-2] else tensor.narrow(-2, start, stop - start)
