@@ -1,4 +1,5 @@
-"""The sparse area of bench.py: sparse prefill methods against dense attention, ours and torch's, with the selection inside the time.
+"""The sparse area of bench.py: sparse prefill methods against dense attention, ours and torch's, with the selection inside the
+time.
 
 Inputs are structured, since random keys have no heavy tiles to find:
 - the mixture: a sink, a local band and planted heavy tiles for every query block, which are known, so their recall is stated;
@@ -42,8 +43,8 @@ class Mixture:
     """Heads whose dense attention is known: in every query block the sink (4 keys), the tiles of the block itself and `planted`
     tiles before them are heavy, the rest is noise.
 
-    Tile j has a direction u_j of its own in d dimensions, its keys are a u_j and noise. A query of block b is the sum of c u_j over
-    its heavy tiles, of the sink's direction, of its own tile's, and noise. Half of the planted tiles concern all rows of their
+    Tile j has a direction u_j of its own in d dimensions, its keys are a u_j and noise. A query of block b is the sum of c u_j
+    over its heavy tiles, of the sink's direction, of its own tile's, and noise. Half of the planted tiles concern all rows of their
     block, half a quarter of them, which a mean over the block dilutes.
     """
 
@@ -92,8 +93,8 @@ class Mixture:
 
 
 def recorded(n: int, ctx: tamis.Context) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rotated queries [16, n, 32], keys and values [8, n, 32] of the haystack model: its 4 layers side by side, over n tokens of its
-    text with needles. A forward pass with a window of 512 keeps every layer's input as it is within the trained length; the
+    """Rotated queries [16, n, 32], keys and values [8, n, 32] of the haystack model: its 4 layers side by side, over n tokens of
+    its text with needles. A forward pass with a window of 512 keeps every layer's input as it is within the trained length; the
     tensors stand at their natural positions."""
     model = HaystackModel(ctx=ctx)
     rng = np.random.default_rng(1)
@@ -104,7 +105,8 @@ def recorded(n: int, ctx: tamis.Context) -> tuple[np.ndarray, np.ndarray, np.nda
     ids = np.concatenate(parts[0])[:n]
     layers: list[tuple[np.ndarray, ...]] = []
     model.visit(ids, lambda layer, q, k, v, rule: layers.append((q, k, v)), window=512)
-    return tuple(np.ascontiguousarray(np.concatenate([layer[i] for layer in layers])) for i in range(3))  # type: ignore[return-value]
+    q, k, v = (np.ascontiguousarray(np.concatenate([layer[i] for layer in layers])) for i in range(3))
+    return q, k, v
 
 
 def mixture(bench, row, interleave) -> None:
@@ -112,7 +114,8 @@ def mixture(bench, row, interleave) -> None:
     heads, d, n, planted = (4, 64, 2048, 2) if bench.options.quick else (8, 128, 16384, 8)
     made = Mixture(heads, n, d, planted, np.random.default_rng(11))
     for name, dtype in [("f32", torch.float32), ("bf16", torch.bfloat16)][: 2 if has_bf16() else 1]:
-        measure(bench, row, interleave, f"mixture, {heads} heads, d {d}, {n} tokens, {name}", made.q, made.k, made.v, dtype, made)
+        case = f"mixture, {heads} heads, d {d}, {n} tokens, {name}"
+        measure(bench, row, interleave, case, made.q, made.k, made.v, dtype, made)
 
 
 def haystack(bench, row, interleave) -> None:
@@ -180,8 +183,8 @@ def measure(bench, row, interleave, case, q, k, v, dtype, mixture) -> None:
             note.append(f"extra memory {100 * peak.bytes / inputs:.1f} % of q, k, v")
         note.append(f"output error {found.output_error:.3f} of the dense norm")
         bench.add(row(
-            "Sparse prefill", f"{case}, {label}, density {100 * density:g} %", times.min, times.median, "own dense", t["own dense"].min,
-            t["own dense"].median,
+            "Sparse prefill", f"{case}, {label}, density {100 * density:g} %", times.min, times.median, "own dense",
+            t["own dense"].min, t["own dense"].median,
             {name: t[name].median / times.median for name in ("own dense", "torch")},
             GOALS[density] + "; selection < 10 %, memory < 5 %" if label == "dhsa_topk" else "",
             share=None, note="; ".join(note)))
@@ -225,8 +228,8 @@ def boundaries(bench, row, interleave) -> None:
             "dense Gemma2-2b layer: own attention f32 + torch's f32 products", t["attention"].min + t["linear"].min, layer,
             {"layer": layer / times.median, "attention alone": t["attention"].median / times.median},
             "at most 15 % of a layer" if precision == "f32" else "", share=None,
-            note=f"{100 * times.median / layer:.1f} % of a layer, {100 * times.median / t['attention'].median:.1f} % of its attention "
-            f"({t['attention'].median:.0f} ms); once a prompt of 26 layers"))
+            note=f"{100 * times.median / layer:.1f} % of a layer, {100 * times.median / t['attention'].median:.1f} % of its "
+            f"attention ({t['attention'].median:.0f} ms); once a prompt of 26 layers"))
 
 
 def random_predictor(path: Path, width: int, hidden: int, rng: np.random.Generator) -> None:
@@ -234,8 +237,8 @@ def random_predictor(path: Path, width: int, hidden: int, rng: np.random.Generat
     shapes = {
         "enc.mha.in_proj_weight": (3 * width, width), "enc.mha.in_proj_bias": (3 * width,),
         "enc.mha.out_proj.weight": (width, width), "enc.mha.out_proj.bias": (width,), "enc.norm.weight": (width,),
-        "enc.norm.bias": (width,), "mlp.0.weight": (hidden, 4 * width + 1), "mlp.0.bias": (hidden,), "mlp.2.weight": (1, hidden),
-        "mlp.2.bias": (1,),
+        "enc.norm.bias": (width,), "mlp.0.weight": (hidden, 4 * width + 1), "mlp.0.bias": (hidden,),
+        "mlp.2.weight": (1, hidden), "mlp.2.bias": (1,),
     }
     index, data = {}, b""
     for name, shape in shapes.items():

@@ -7,8 +7,9 @@ struct Eval: ParsableCommand {
     commandName: "eval",
     abstract: "Measure sparse prefill on a model: needles, attention mass kept, error, density, time, memory.",
     discussion: """
-      Runs `python3 -m tamis.eval`. Arguments pass through to it; `tamis eval --help` is its help. The Python package is that of the \
-      source tree when this program lies in one of its build folders, else the installed one. TAMIS_PYTHON names another interpreter.
+      Runs `python3 -m tamis.eval`. Arguments pass through to it; `tamis eval --help` is its help. The Python package is that \
+      of the source tree when this program lies in one of its build folders, else the installed one. TAMIS_PYTHON names another \
+      interpreter.
       """)
 
   @Argument(parsing: .captureForPassthrough, help: "Arguments of python3 -m tamis.eval.")
@@ -17,15 +18,18 @@ struct Eval: ParsableCommand {
   /// Says in one sentence what is missing, rather than in a traceback.
   private static let program = """
     import importlib.util, runpy, sys
+    def stop(sentence):
+        print(sentence, file=sys.stderr)
+        sys.exit(2)
     try:
         missing = next((name for name in ('numpy', 'tamis', 'tamis.eval') if importlib.util.find_spec(name) is None), None)
     except ImportError as error:
-        sys.exit(f'tamis: {sys.executable} cannot import the package tamis: {error}')
+        stop(f'tamis: {sys.executable} cannot import the package tamis: {error}')
     if missing == 'tamis.eval':
-        sys.exit(f'tamis: the Python package tamis of {sys.executable} has no module tamis.eval: it is older than this program')
+        stop(f'tamis: the Python package tamis of {sys.executable} has no module tamis.eval: it is older than this program')
     if missing:
-        sys.exit(f'tamis: the Python package {missing} is not installed for {sys.executable}: `pip install {missing}`, or TAMIS_PYTHON '
-                 'names an interpreter that has it')
+        stop(f'tamis: the Python package {missing} is not installed for {sys.executable}: `pip install {missing}`, or '
+             'TAMIS_PYTHON names an interpreter that has it')
     sys.argv[0] = 'tamis eval'
     runpy.run_module('tamis.eval', run_name='__main__', alter_sys=False)
     """
@@ -43,8 +47,8 @@ struct Eval: ParsableCommand {
     var pointers = ([interpreter, "-c", Self.program] + arguments).map { strdup($0) } + [nil]
     execvp(interpreter, &pointers)
     throw failure(
-      "\(interpreter): \(String(cString: strerror(errno))): `tamis eval` needs Python with the package tamis; TAMIS_PYTHON names the "
-        + "interpreter")
+      "\(interpreter): \(String(cString: strerror(errno))): `tamis eval` needs Python with the package tamis; TAMIS_PYTHON names "
+        + "the interpreter")
   }
 }
 

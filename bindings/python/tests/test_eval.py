@@ -9,8 +9,8 @@ import pytest
 
 import tamis
 from tamis.eval import (
-    EvalMethod, HaystackModel, PeakMemory, RecallTable, SentenceNeedles, TokenNeedles, compare, oracle_mass, parse_methods, row_mass,
-    tile_mass, wilson,
+    EvalMethod, HaystackModel, PeakMemory, RecallTable, SentenceNeedles, TokenNeedles, compare, oracle_mass, parse_methods,
+    row_mass, tile_mass, wilson,
 )
 from tamis.eval.__main__ import main
 from tamis.eval.evaluation import Picture
@@ -78,7 +78,8 @@ def test_compare(tensors, cpu, name):
         for b in range(3):
             rows = p[h, b * 32 : min((b + 1) * 32, 90)]
             mass = [rows[:, j : j + 8].sum() for j in range(0, 90, 8)]
-            best += max(sum(mass[j] for j in subset) for subset in itertools.combinations(range(12), counts[h * tiles.heads // 4, b]))
+            subsets = itertools.combinations(range(12), counts[h * tiles.heads // 4, b])
+            best += max(sum(mass[j] for j in subset) for subset in subsets)
     assert found.oracle == pytest.approx(best / (4 * 90), abs=1e-5)
     assert found.retained <= found.oracle + 1e-6
     assert found.retained_of_oracle_blocks == pytest.approx(found.retained, abs=1e-6)
@@ -171,7 +172,8 @@ def test_wilson():
 def test_settings():
     dense, topk, mean, block = parse_methods(
         ["dense", "dhsa_topk", "dhsa_topk@mean", "block"],
-        ["query_block=32", "dhsa_topk@mean.score=mean", "dhsa_topk.key_block=16", "block.budget=64", "dhsa_topk.query_block=64"],
+        ["query_block=32", "dhsa_topk@mean.score=mean", "dhsa_topk.key_block=16", "block.budget=64",
+         "dhsa_topk.query_block=64"],
         density=0.25, defaults={"": {"key_block": 8}, "block": {"query_block": 96}})
     assert dense.dense and dense.options == {"key_block": 8, "query_block": 32}
     assert topk.options == {"key_block": 16, "query_block": 64, "density": 0.25}
@@ -271,8 +273,8 @@ def test_forward_in_parts(model):
 
 def test_command_line(tmp_path, capsys):
     status = main([
-        "--methods", "dense", "dhsa_topk", "dhsa", "block", "--lengths", "128", "256", "--depths", "3", "--trials", "2", "--repeats", "1",
-        "--threads", "2", "--asked", "decode", "--set", "dhsa.sinks=4", "--out", str(tmp_path)])
+        "--methods", "dense", "dhsa_topk", "dhsa", "block", "--lengths", "128", "256", "--depths", "3", "--trials", "2",
+        "--repeats", "1", "--threads", "2", "--asked", "decode", "--set", "dhsa.sinks=4", "--out", str(tmp_path)])
     out = capsys.readouterr().out
     assert status == 0
     rows = [json.loads(line) for line in (tmp_path / "eval.jsonl").read_text().splitlines()]

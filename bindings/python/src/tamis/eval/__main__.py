@@ -18,7 +18,7 @@ from .methods import NAMES, parse_methods
 SMALL: dict[str, dict[str, Any]] = {
     "": {"query_block": 32, "key_block": 8},
     "dhsa": {
-        "query_block": 16, "sinks": 8, "local": 32, "instruction_tokens": 3,
+        "query_block": 16, "sinks": 8, "local": 32, "instruction_tokens": 3, "share_boundaries": False,
         "boundary_options": {"query_block": 16, "instruction_tokens": 3},
     },
     "a_shape": {"sinks": 8, "local": 56},
@@ -42,16 +42,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="tamis eval", description="Needle accuracy, retained attention mass, output error, density, time and memory of sparse "
-        "prefill methods on a model. Writes eval.md, eval.jsonl, needles.svg and mask-*.svg.")
+        prog="tamis eval", description="Needle accuracy, retained attention mass, output error, density, time and memory of "
+        "sparse prefill methods on a model. Writes eval.md, eval.jsonl, needles.svg and mask-*.svg.")
     p.add_argument("--model", default="haystack",
                    help="haystack (shipped), haystack:FOLDER, or a folder or name that transformers loads (haystack)")
     p.add_argument("--methods", nargs="+", default=["dense", "dhsa_topk", "dhsa", "block"], metavar="METHOD",
                    help=f"{', '.join(NAMES)}; METHOD@variant is a second one with settings of its own")
     p.add_argument("--set", nargs="+", action="extend", default=[], dest="settings", metavar="[METHOD.]OPTION=VALUE",
-                   help="an option of tamis.SparseOptions, for all methods or for one: dhsa.query_block=32, dhsa.predictor=PATH; null "
-                   "takes a default back")
-    p.add_argument("--lengths", nargs="+", type=int, default=[256, 512], metavar="N", help="tokens, question and answer included")
+                   help="an option of tamis.SparseOptions, for all methods or for one: dhsa.query_block=32, dhsa.predictor=PATH; "
+                   "null takes a default back")
+    p.add_argument("--lengths", nargs="+", type=int, default=[256, 512], metavar="N",
+                   help="tokens, question and answer included")
     p.add_argument("--depths", type=int, default=10, help="depths of the needle, evenly spaced (10)")
     p.add_argument("--density", type=float, default=0.125, help="of the methods whose budget it is (0.125)")
     p.add_argument("--trials", type=int, default=20, help="questions at each depth and length; 0: no needles (20)")
@@ -64,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--mask-head", type=int, default=0, help="and its query head (0)")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=0, help="0: all cores (0)")
-    p.add_argument("--text", type=Path, help="a transformers model: the text that hides the needle (that of the haystack model)")
+    p.add_argument("--text", type=Path,
+                   help="a transformers model: the text that hides the needle (that of the haystack model)")
     p.add_argument("--chat", action="store_true", help="a transformers model: prompts in its chat template")
     p.add_argument("--dtype", default="auto", help="a transformers model: float32, bfloat16, float16 (the checkpoint's)")
     p.add_argument("--out", type=Path, default=Path("build/eval"), help="folder of the results (build/eval)")
@@ -86,7 +88,8 @@ def run(options: argparse.Namespace, arguments: list[str] | None = None) -> None
         layer = 1 if options.layers is None else min(options.layers)
     result = evaluate(
         model, methods, options.lengths, depths=options.depths, trials=options.trials, seed=options.seed,
-        asked=options.asked, prompts=options.prompts, repeats=options.repeats, layers=options.layers, picture=(layer, options.mask_head), ctx=ctx)
+        asked=options.asked, prompts=options.prompts, repeats=options.repeats, layers=options.layers,
+        picture=(layer, options.mask_head), ctx=ctx)
     head = report.header(result, ctx, arguments)
     written = report.write(result, options.out, head)
     print(report.table(result, head))
@@ -102,8 +105,8 @@ def open_model(options: argparse.Namespace, ctx: Context) -> tuple[Model, dict[s
         from .transformers_model import TransformersModel
     except ImportError as missing:
         raise InvalidArgumentError(
-            f"--model {options.model} needs torch and transformers (pip install torch transformers): {missing}. Only 'haystack' works "
-            "without them") from None
+            f"--model {options.model} needs torch and transformers (pip install torch transformers): {missing}. Only 'haystack' "
+            "works without them") from None
     return TransformersModel(options.model, text=options.text, chat=options.chat, dtype=options.dtype, ctx=ctx), {}
 
 

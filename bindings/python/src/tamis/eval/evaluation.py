@@ -84,8 +84,8 @@ def say(text: str) -> None:
 
 def evaluate(
     model: Model, methods: Sequence[EvalMethod], lengths: Sequence[int], *, depths: int = 10, trials: int = 20, seed: int = 1,
-    asked: str = "prompt", prompts: int = 1, repeats: int = 5, layers: Sequence[int] | None = None, picture: tuple[int, int] = (0, 0),
-    ctx: Context | None = None, tell: Callable[[str], None] = say,
+    asked: str = "prompt", prompts: int = 1, repeats: int = 5, layers: Sequence[int] | None = None,
+    picture: tuple[int, int] = (0, 0), ctx: Context | None = None, tell: Callable[[str], None] = say,
 ) -> Evaluation:
     """Runs the tests. Every method sees the same prompts.
 
@@ -173,7 +173,8 @@ def measure(
                     layer, found[method.label], float(np.median(t.select)) if t.select else 0.0,
                     float(np.median(t.attend if t.attend else dense_ms)), float(np.median(dense_ms)), memory.get(method.label)))
                 if number == 0 and layer == picture[0]:
-                    run.pictures.append(draw(method, length, layer, picture[1], q, k, dense[1], found[method.label], question, rule))
+                    run.pictures.append(draw(
+                        method, length, layer, picture[1], q, k, dense[1], found[method.label], question, rule))
 
         run.model.visit(question.prompt, look)
         if number + 1 == prompts:

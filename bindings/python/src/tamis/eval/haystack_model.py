@@ -79,7 +79,8 @@ class HaystackModel:
 
     def describe(self) -> dict[str, Any]:
         """What the report says about the model."""
-        return {"model": self.name, "layers": self.layers, "heads": self.heads, "kv_heads": self.kv_heads, "head_dim": self.head_dim}
+        return {
+            "model": self.name, "layers": self.layers, "heads": self.heads, "kv_heads": self.kv_heads, "head_dim": self.head_dim}
 
     def predictor_path(self) -> str | None:
         """The shipped boundary predictor of "dhsa", if there is one."""
@@ -89,7 +90,7 @@ class HaystackModel:
     # ------------------------------------------------------------------------------------------------ forward pass
 
     def forward(self, ids: np.ndarray, attend: Attend, past: list[tuple[np.ndarray, np.ndarray]] | None = None) -> np.ndarray:
-        """Logits after the last of ids [n]; keys and values of the layers are appended to `past` (rotated, [kv_heads, n, d])."""
+        """Logits after the last of ids [n]; keys (rotated) and values of the layers, [kv_heads, n, d], are appended to `past`."""
         start = past[0][0].shape[1] if past else 0
         cos, sin = self._turns(np.arange(start, start + len(ids)))
         h = self._embedding()[ids]
@@ -179,8 +180,8 @@ class HaystackModel:
         self, ids: np.ndarray, look: Callable[[int, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]], None],
         window: int | None = None,
     ) -> None:
-        """A dense pass over ids that shows every layer's rotated q [heads, n, d], k, v [kv_heads, n, d] and attention rule (here
-        none) to `look`. window: each token attends that many; positions stay within what the model was trained on."""
+        """A dense pass over ids that shows every layer's rotated q [heads, n, d], k, v [kv_heads, n, d] and attention rule
+        (here none) to `look`. window: each token attends that many; positions stay within what the model was trained on."""
         def attend(layer: int, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
             look(layer, q, k, v, {})
             return attention(q, k, v, window=window, ctx=self.ctx)

@@ -1,7 +1,7 @@
 """How much of dense attention a selection keeps, row by row, and how much the best selection of the same size would keep.
 
-Retained mass of a row: the sum of its dense probabilities over the keys that it attends. Both attentions give their log-sum-exp,
-so it is exp(lse_sparse - lse_dense), exactly and for every row, without a probability ever being stored.
+Retained mass of a row: the sum of its dense probabilities over the keys that it attends. Both attentions give their
+log-sum-exp, so it is exp(lse_sparse - lse_dense), exactly and for every row, without a probability ever being stored.
 """
 
 from __future__ import annotations

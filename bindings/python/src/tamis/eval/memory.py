@@ -1,7 +1,7 @@
 """Peak memory of a call: the high-water mark of the process's resident set (Linux), set back before it.
 
-Writing 5 to /proc/self/clear_refs sets VmHWM to VmRSS (proc(5), Linux 4.0). Freed heap is returned to the system first, so that a
-call cannot hide in memory that an earlier one left.
+Writing 5 to /proc/self/clear_refs sets VmHWM to VmRSS (proc(5), Linux 4.0). Freed heap is returned to the system first, so that
+a call cannot hide in memory that an earlier one left.
 """
 
 from __future__ import annotations

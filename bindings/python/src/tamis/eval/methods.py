@@ -1,4 +1,4 @@
-"""Methods under evaluation: a name of :func:`tamis.sparse_prefill` with its options, and the attention of one prompt with it."""
+"""Methods under evaluation: a name of :func:`tamis.sparse_prefill` with its options, and the attention of a prompt with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ..sparse_attention import SparseMask, SparseStats, sparse_attention
 from ..sparse_prefill import _METHODS, SparseOptions, sparse_prefill, sparse_select
 
 #: Methods whose budget is `density`.
-WITH_DENSITY = ("dhsa", "dhsa_topk", "dhsa_a", "dhsa_vs", "dhsa_vsb", "block", "compat_dhsa", "compat_dhsa_topk", "compat_dhsa_vsb")
+WITH_DENSITY = (
+    "dhsa", "dhsa_topk", "dhsa_a", "dhsa_vs", "dhsa_vsb", "block", "compat_dhsa", "compat_dhsa_topk", "compat_dhsa_vsb")
 NAMES = tuple(_METHODS)
 _OPTIONS = {f.name for f in fields(SparseOptions)} - {"method"}
 

@@ -27,14 +27,14 @@ class Question:
 
 
 def places(filler: int, needles: int, rng: np.random.Generator) -> list[int]:
-    """Tokens of filler that stand before each of `needles` needles: a needle in each part of an equal division, within the middle
-    half of it, so that no depth is tied to one place within a block."""
+    """Tokens of filler that stand before each of `needles` needles: a needle in each part of an equal division, within the
+    middle half of it, so that no depth is tied to one place within a block."""
     return [int(filler * (i + rng.uniform(0.25, 0.75)) / needles) for i in range(needles)]
 
 
 class TokenNeedles:
-    """Haystacks for models that recall needles of whole tokens (Models/haystack): a needle is ``key W1 W2 V1 V2 .``, the question
-    repeats ``key W1 W2``, the answer is ``V1 V2``. One haystack holds one needle for each depth, and each is asked for.
+    """Haystacks for models that recall needles of whole tokens (Models/haystack): a needle is ``key W1 W2 V1 V2 .``, the
+    question repeats ``key W1 W2``, the answer is ``V1 V2``. One haystack holds one needle for each depth, and each is asked for.
 
     Lengths count everything: filler, needles, question and answer.
     """
@@ -62,23 +62,25 @@ class TokenNeedles:
             n, at = spans[-1][1], cut
         body = np.concatenate([*parts, text[at:]])
         return [
-            Question(np.concatenate([body, [self.key], needle[:2]]), (int(needle[2]), int(needle[3])), depth, span, self.WORDS - 1)
+            Question(
+                np.concatenate([body, [self.key], needle[:2]]), (int(needle[2]), int(needle[3])), depth, span, self.WORDS - 1)
             for depth, (needle, span) in enumerate(zip(needles, spans))
         ]
 
 
 #: What secret numbers are of; none starts another.
 SUBJECTS = (
-    "amber", "basil", "canyon", "dolphin", "ember", "falcon", "garnet", "harbor", "indigo", "jasmine", "kettle", "lantern", "meadow",
-    "nickel", "orchid", "pepper", "quartz", "raven", "saffron", "timber", "umber", "violet", "walnut", "yarrow", "zephyr",
+    "amber", "basil", "canyon", "dolphin", "ember", "falcon", "garnet", "harbor", "indigo", "jasmine", "kettle", "lantern",
+    "meadow", "nickel", "orchid", "pepper", "quartz", "raven", "saffron", "timber", "umber", "violet", "walnut", "yarrow", "zephyr",
 )
 
 
 class SentenceNeedles:
-    """Haystacks for any model with a tokenizer: ``The secret number of X is N.`` in a text, one needle each, and a question after it.
+    """Haystacks for any model with a tokenizer: ``The secret number of X is N.`` in a text, one needle each, and a question
+    after it.
 
-    encode: text to ids without special tokens. prefix: ids before the prompt. suffix: ids between the question and the words that
-    begin the answer (a chat template's).
+    encode: text to ids without special tokens. prefix: ids before the prompt. suffix: ids between the question and the words
+    that begin the answer (a chat template's).
     """
 
     INSTRUCTION = "A secret number is hidden in the following text. Remember it.\n\n"

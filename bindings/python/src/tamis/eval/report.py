@@ -77,9 +77,10 @@ def table(run: Evaluation, head: dict[str, Any]) -> str:
     lines = [
         f"# tamis eval: {head['model']}", "",
         f"tamis {head['version']} ({head['commit']}, {head['isa']}), seed {run.seed}"
-        + (f", {run.trials} questions at each of {run.depths} depths, asked in the {ASKED[run.asked]}" if run.trials else ""), "",
-        "| length | method | needles [95 %] | worst depth | retained mass | of the oracle's | output error | density | of all tiles "
-        "| select ms | attend ms | times dense | question s | peak MiB |",
+        + (f", {run.trials} questions at each of {run.depths} depths, asked in the {ASKED[run.asked]}" if run.trials else ""),
+        "",
+        "| length | method | needles [95 %] | worst depth | retained mass | of the oracle's | output error | density "
+        "| of all tiles | select ms | attend ms | times dense | question s | peak MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows(run):
@@ -92,8 +93,8 @@ def table(run: Evaluation, head: dict[str, Any]) -> str:
         if "retained_mass" in row:
             cells += [
                 f"{row['retained_mass']:.4f}", f"{row['retained_mass'] / row['oracle_mass']:.4f}", f"{row['output_error']:.4f}",
-                f"{row['density']:.3f}", f"{row['share_of_all_tiles']:.3f}", f"{row['select_ms']:.2f}", f"{row['attend_ms']:.2f}",
-                f"{row['speed_up']:.2f}"]
+                f"{row['density']:.3f}", f"{row['share_of_all_tiles']:.3f}", f"{row['select_ms']:.2f}",
+                f"{row['attend_ms']:.2f}", f"{row['speed_up']:.2f}"]
         else:
             cells += [""] * 8
         seconds = row.get("prompt_seconds")

@@ -34,7 +34,8 @@ def _rect(x: float, y: float, width: float, height: float, fill: str, extra: str
 
 def _document(width: float, height: float, parts: Sequence[str]) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" {_FONT}>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
+        f"{_FONT}>\n"
         + _rect(0, 0, width, height, "white") + "\n" + "\n".join(parts) + "\n</svg>\n")
 
 
@@ -42,7 +43,8 @@ def _legend(x: float, y: float, width: float, low: str, high: str, title: str) -
     """A bar of the ramp with its ends named."""
     steps = 48
     parts = [_rect(x + i * width / steps, y, width / steps + 0.5, 9, colour((i + 0.5) / steps)) for i in range(steps)]
-    return [*parts, _text(x, y + 20, low, 9, "start"), _text(x + width, y + 20, high, 9, "end"), _text(x + width / 2, y + 20, title, 9)]
+    names = ((x, low, "start"), (x + width, high, "end"), (x + width / 2, title, "middle"))
+    return parts + [_text(at, y + 20, text, 9, anchor) for at, text, anchor in names]
 
 
 def needle_map(table: RecallTable, methods: Sequence[str], lengths: Sequence[int], title: str) -> str:
@@ -91,8 +93,8 @@ def _percent(share: float) -> str:
 
 
 def mask_map(picture: Picture, title: str) -> str:
-    """Two panels, query blocks by key tiles: where the head's dense mass lies, and which tiles the method lists. Colours of mass
-    are logarithmic, from a ten-thousandth of a row to all of it; listed tiles carry the colour of their mass; a frame marks the
+    """Two panels, query blocks by key tiles: where the head's dense mass lies, and which tiles the method lists. Colours of
+    mass are logarithmic, from a ten-thousandth of a row to all of it; listed tiles carry the colour of their mass; a frame marks the
     tiles of the needle."""
     blocks, tiles = picture.listed.shape
     scale = max(0.5, min(12.0, 420 / max(tiles, blocks * picture.query_block / picture.key_block)))
@@ -106,7 +108,8 @@ def mask_map(picture: Picture, title: str) -> str:
     legal = np.arange(tiles)[None] * picture.key_block < (np.arange(blocks)[:, None] + 1) * picture.query_block
     drawn = {
         "dense attention": (legal, 0.0),
-        f"listed: {picture.listed.sum() / max(legal.sum(), 1):.1%} of the legal tiles, {kept:.1%} of the mass": (picture.listed, 0.18),
+        f"listed: {picture.listed.sum() / max(legal.sum(), 1):.1%} of the legal tiles, {kept:.1%} of the mass":
+            (picture.listed, 0.18),
     }
     for number, (name, (shown, least)) in enumerate(drawn.items()):
         x0 = left + number * (panel_w + gap)

@@ -52,8 +52,8 @@ class TransformersModel:
     text
         A file with the text that hides the needles; None: that of the haystack model.
     chat
-        Put the prompt into the tokenizer's chat template, as the user's message; the answer then follows the template's own start of an
-        answer and the words "The secret number of X is".
+        Put the prompt into the tokenizer's chat template, as the user's message; the answer then follows the template's own
+        start of an answer and the words "The secret number of X is".
     dtype
         "auto" (the checkpoint's), "float32", "bfloat16" or "float16".
 
@@ -117,7 +117,8 @@ class TransformersModel:
     def answers(self, questions: list[Question], method: EvalMethod, asked: str = "prompt") -> list[bool]:
         """Whether greedy decoding continues each prompt with the number, as text. Decoding is dense.
 
-        asked "prompt": the whole prompt is one prefill by the method; "decode": the text is, and the question is fed token by token.
+        asked "prompt": the whole prompt is one prefill by the method; "decode": the text is, and the question is fed token by
+        token.
         """
         options = dict(method.options)
         predictor = options.pop("predictor", None)
