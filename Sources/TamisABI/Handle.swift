@@ -45,6 +45,7 @@ enum HandleKind: UInt64 {
   case compressor = 0x5345_5250_4d4f_4354  // "TCOMPRES"
   case compression = 0x5245_5452_4f48_5354  // "TSHORTER"
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
+  case word_ids = 0x5344_4944_524f_5754  // "TWORDIDS"
 }
 
 @inline(__always)

@@ -4,7 +4,7 @@ import ctypes
 import re
 import shutil
 import subprocess
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ def code() -> str:
 
 
 SCALARS = {
-    "int32_t": c_int32, "uint32_t": c_uint32, "int64_t": c_int64, "uint64_t": c_uint64, "size_t": c_size_t, "float": c_float, "double": c_double,
+    "uint8_t": c_uint8, "int32_t": c_int32, "uint32_t": c_uint32, "int64_t": c_int64, "uint64_t": c_uint64, "size_t": c_size_t, "float": c_float, "double": c_double,
     "void": None,
 }
 
@@ -177,6 +177,7 @@ INIT = [
     "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_encoder_options",
     "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_specpc_options",
     "tamis_cluster_options", "tamis_annotate_options", "tamis_compressor_options", "tamis_compress_options",
+    "tamis_bleu_options", "tamis_word_options", "tamis_chrf_options",
 ]
 
 

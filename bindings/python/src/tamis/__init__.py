@@ -13,6 +13,7 @@ a copy, through DLPack.
 >>> tamis.PromptCompressor().compress_prompt(text, rate=0.5)["compressed_prompt"]
 """
 
+from . import metrics
 from ._arrays import Tensor
 from .annotation import Annotation, AnnotationReport, annotate, annotate_file, filter_annotations
 from .attention import attention, merge
@@ -44,6 +45,6 @@ __all__ = [
     "RoPE", "SafeTensors", "Selector", "Sequence", "SnapshotInfo", "SpecPC", "Stats", "StreamingLLM", "TamisError", "Tensor",
     "TextSelection", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "annotate", "annotate_file", "attention",
     "build_info", "byte_spans", "cluster", "convert", "default_context", "default_model_path", "filter_annotations",
-    "keep_informative", "kept_spans", "kept_text", "merge", "open_safetensors", "rope", "selective_context",
+    "keep_informative", "kept_spans", "kept_text", "merge", "metrics", "open_safetensors", "rope", "selective_context",
     "self_information", "snapshot_info", "split_text", "top_k", "unit_scores", "version",
 ]
