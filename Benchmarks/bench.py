@@ -20,6 +20,7 @@ from pathlib import Path
 import compression
 import encoders
 import numpy as np
+import token_metrics
 import tokenizing
 import torch
 from ceilings import Ceilings, measure_ceilings
@@ -342,7 +343,8 @@ def exact_votes(q, k) -> np.ndarray:
 AREAS = {"prefill": Bench.prefill, "decode": Bench.decode, "tokenselect": Bench.tokenselect, "growth": Bench.growth,
          "scoring": Bench.scoring, "encoder": lambda bench: encoders.run(bench, Row, interleave),
          "compress": lambda bench: compression.run(bench, Row, interleave),
-         "tokenizers": lambda bench: tokenizing.run(bench, Row, interleave)}
+         "tokenizers": lambda bench: tokenizing.run(bench, Row, interleave),
+         "metrics": lambda bench: token_metrics.run(bench, Row, interleave)}
 
 
 def main() -> None:

@@ -58,11 +58,14 @@ private func counted(
   try require((1...TAMIS_BLEU_MAX_N).contains(orders), "orders is \(orders); expected 1 to \(TAMIS_BLEU_MAX_N)")
   let width = NGramStatistics.width(Int(orders))
   let values = try array(pointer, rows * width, "statistics")
+  var sums = [Int64](repeating: 0, count: width)
   for i in 0..<rows {
     for j in 0..<width {
       let value = values[i * width + j]
       try require(
-        value >= 0 && value <= 1 << 53, "statistics[\(i)][\(j)] is \(value); expected 0 to 2^53")
+        value >= 0 && value <= 1 << 53 && sums[j] <= (1 << 53) - value,
+        "statistics[\(i)][\(j)] is \(value); expected at least 0, and at most 2^53 in the whole column")
+      sums[j] += value
     }
     for n in 0..<Int(orders) {
       let (matches, total) = (values[i * width + 2 + n], values[i * width + 2 + Int(orders) + n])
