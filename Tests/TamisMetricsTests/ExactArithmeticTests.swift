@@ -4,14 +4,10 @@ import Testing
 
 @Suite struct ExactArithmeticTests {
   @Test func sumsAreCorrectlyRounded() {
-    var sum = ExactSum()
-    for x in [1e100, 1.0, -1e100, 1e-20] { sum.add(x) }
-    #expect(sum.value == 1)
+    #expect(ExactSum.of([1e100, 1.0, -1e100, 1e-20]) == 1)
     // 2^53 + 1 + 2^-60: a tie but for the last term.
-    sum = ExactSum()
-    for x in [0x1p53, 1.0, 0x1p-60] { sum.add(x) }
-    #expect(sum.value == 0x1p53 + 2)
-    #expect(ExactSum().value == 0)
+    #expect(ExactSum.of([0x1p53, 1.0, 0x1p-60]) == 0x1p53 + 2)
+    #expect(ExactSum.of([]) == 0)
   }
 
   @Test func quotientsAreCorrectlyRounded() {

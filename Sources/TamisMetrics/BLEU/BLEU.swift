@@ -33,6 +33,18 @@ public struct BLEU: Sendable {
     var scores: [Double] = []
     scores.reserveCapacity(statistics.count * options.weightLists)
     let nltk = NLTKBLEU(options: options)
+    if options.rule == .nltk && nltk.isDirect {
+      let width = statistics.width
+      let lists = options.weights.isEmpty ? [options.uniform] : options.weights
+      statistics.rows.withUnsafeBufferPointer { rows in
+        for i in 0..<statistics.count {
+          for list in lists {
+            scores.append(list.withUnsafeBufferPointer { nltk.score(rows.baseAddress! + i * width, statistics.orders, $0) })
+          }
+        }
+      }
+      return scores
+    }
     for i in 0..<statistics.count {
       if options.rule == .nltk {
         scores += try nltk.scores(statistics, i..<i + 1)

@@ -1,12 +1,15 @@
 /// The correctly rounded sum of float64 numbers (Shewchuk 1997): one rounding, whatever the order. Finite terms.
 struct ExactSum {
-  /// Not overlapping, ascending in magnitude.
-  private var partials: [Double] = []
+  /// Not overlapping, ascending in magnitude; room for one per term, which the caller owns.
+  private let partials: UnsafeMutablePointer<Double>
+  private var count = 0
+
+  init(_ room: UnsafeMutablePointer<Double>) { partials = room }
 
   mutating func add(_ term: Double) {
     var x = term
     var kept = 0
-    for i in 0..<partials.count {
+    for i in 0..<count {
       var y = partials[i]
       if x.magnitude < y.magnitude { swap(&x, &y) }
       let high = x + y
@@ -17,13 +20,14 @@ struct ExactSum {
       }
       x = high
     }
-    partials.removeLast(partials.count - kept)
-    partials.append(x)
+    partials[kept] = x
+    count = kept + 1
   }
 
   var value: Double {
-    guard var high = partials.last else { return 0 }
-    var n = partials.count - 1
+    if count == 0 { return 0 }
+    var n = count - 1
+    var high = partials[n]
     var low = 0.0
     while n > 0 {
       let x = high
@@ -40,5 +44,13 @@ struct ExactSum {
       if twice == x - high { high = x }
     }
     return high
+  }
+
+  static func of(_ terms: [Double]) -> Double {
+    withUnsafeTemporaryAllocation(of: Double.self, capacity: terms.count + 1) { room in
+      var sum = ExactSum(room.baseAddress!)
+      for term in terms { sum.add(term) }
+      return sum.value
+    }
   }
 }

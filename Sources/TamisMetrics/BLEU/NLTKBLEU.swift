@@ -36,8 +36,49 @@ struct NLTKBLEU {
       if options.autoReweigh && length < 4 && list == [0.25, 0.25, 0.25, 0.25] {
         weights = [Double](repeating: 1 / Double(length), count: Int(length))
       }
-      var sum = ExactSum()
-      for (w, p) in zip(weights, precisions) where p > 0 { sum.add(w * log(p)) }
+      return penalty * exp(ExactSum.of(zip(weights, precisions).filter { $0.1 > 0 }.map { $0.0 * log($0.1) }))
+    }
+  }
+
+  /// Whether `score` of one row is enough: methods whose precisions are quotients of two numbers that float64 holds.
+  var isDirect: Bool { (options.smoothing ?? .method0).rawValue <= BLEUSmoothing.method4.rawValue }
+
+  /// The same for one segment with methods 0 to 4, without memory of its own. row: `NGramStatistics`.
+  func score(_ row: UnsafePointer<Int64>, _ counted: Int, _ weights: UnsafeBufferPointer<Double>) -> Double {
+    let (h, r) = (row[0], row[1])
+    if row[2] == 0 { return 0 }
+    let smoothing = options.smoothing ?? .method0
+    let reweighed = options.autoReweigh && h < 4 && weights.elementsEqual([0.25, 0.25, 0.25, 0.25])
+    let used = reweighed ? min(Int(h), options.orders) : weights.count
+    var doublings = 1.0
+    return withUnsafeTemporaryAllocation(of: Double.self, capacity: used + 1) { room in
+      var sum = ExactSum(room.baseAddress!)
+      for n in 0..<used {
+        let matches = row[2 + n]
+        var (c, t) = (Double(matches), Double(max(1, row[2 + counted + n])))
+        if smoothing == .method2 && n > 0 {
+          c += 1
+          t += 1
+        }
+        var p = c / t
+        if matches == 0 {
+          switch smoothing {
+          case .method1: p = (0 + (options.value ?? 0.1)) / t
+          case .method2: break
+          case .method3:
+            p = 1 / (exp2(doublings) * t)
+            doublings += 1
+          case .method4:
+            if h > 1 {
+              p = 1 / (exp2(doublings) * options.k / log(Double(h))) / t
+              doublings += 1
+            }
+          default: p = .leastNormalMagnitude
+          }
+        }
+        if p > 0 { sum.add((reweighed ? 1 / Double(h) : weights[n]) * log(p)) }
+      }
+      let penalty = h > r ? 1 : exp(1 - Double(r) / Double(h))
       return penalty * exp(sum.value)
     }
   }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any, Callable
 
 import numpy as np
 
-from ..context import Context
+from .._arrays import pointer
+from .._lib import library
+from ..context import Context, pointer_of
 from ..errors import InvalidArgumentError
 from ._bleu import batch, bleu_options, count, finish
 
@@ -89,11 +92,10 @@ def sentence_bleus(
     `tamis.metrics.ngram_statistics`: lists, padded arrays with lengths, candidates [B, K, T], `Ragged`."""
     name, numbers = _smoothing(smoothing_function)
     options, keep = bleu_options("nltk", name, weights=weights, auto_reweigh=auto_reweigh, exact=exact, **numbers)
-    orders = max(options.max_n, 5) if name in ("method5", "method7") else options.max_n
     found = batch(hypotheses, list_of_references, hypothesis_lengths, reference_lengths)
-    scores = finish(options, count(found, orders, ctx=ctx), sentences=True)[0]
+    scores = np.empty((found.hypotheses.count, max(1, options.weight_lists)))
+    library().tamis_bleu(pointer_of(ctx), ctypes.byref(options), *found.arguments(), pointer(scores, ctypes.c_double), None)
     del keep
-    assert scores is not None
     return scores[:, 0] if scores.shape[1] == 1 else scores
 
 

@@ -36,6 +36,7 @@ class Signature:
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.info = info
+        self._abbreviations = {**_ABBREVIATIONS, "tok": "t"} if info.get("tok") == "tercom" else _ABBREVIATIONS
 
     def format(self, short: bool = False) -> str:
         parts = []
@@ -44,7 +45,7 @@ class Signature:
                 continue
             if isinstance(value, bool):
                 value = "yes" if value else "no"
-            parts.append(f"{_ABBREVIATIONS[key] if short else key}:{value}")
+            parts.append(f"{self._abbreviations[key] if short else key}:{value}")
         return "|".join(parts)
 
     def __str__(self) -> str:
