@@ -53,7 +53,8 @@ let package = Package(
     .target(
       name: "TamisText", dependencies: ["TamisCore", "TamisDevice", "CShims"],
       exclude: ["Unicode/generate_tables.py", "Unicode/newer_characters.py", "Unicode/newer_characters.txt"]),
-    .target(name: "TamisMetrics", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
+    // For size as well: its inner loops carry @_optimize(speed).
+    .target(name: "TamisMetrics", dependencies: ["TamisCore", "TamisDevice", "CShims"], swiftSettings: small),
     .target(
       name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "TamisText", "TamisMetrics", "CShims"]),
     .target(

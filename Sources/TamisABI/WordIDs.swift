@@ -5,7 +5,7 @@ import Tamis
 extension tamis_word_options: VersionedStruct {
   static var firstSize: Int { 24 }
   static var defaults: Self {
-    Self(struct_size: currentSize, tokenizer: TAMIS_WORDS_NONE, lowercase: 0, normalised: 0, no_punctuation: 0, reserved: 0)
+    Self(struct_size: currentSize, tokenizer: TAMIS_WORDS_NONE, lowercase: 0, normalised: 0, no_punctuation: 0, twice_from: 0)
   }
 }
 
@@ -48,7 +48,7 @@ final class WordLists {
     options.lowercase = try flag(raw.lowercase, "options->lowercase")
     options.normalised = try flag(raw.normalised, "options->normalised")
     options.noPunctuation = try flag(raw.no_punctuation, "options->no_punctuation")
-    try require(raw.reserved == 0, "options->reserved is \(raw.reserved); expected 0")
+    let twiceFrom = try TamisABI.count(raw.twice_from, "options->twice_from")
     let texts = try TamisABI.count(count, "count")
     let starts = try array(starts, texts + 1, "starts")
     try require(starts[0] == 0, "starts[0] is \(starts[0]); expected 0")
@@ -59,7 +59,10 @@ final class WordLists {
     }
     let text = try TamisABI.bytes(UnsafeRawPointer(bytes), Int(starts[texts]), "text")
     let words = WordIDs(options)
-    for i in 0..<texts { words.add(UnsafeBufferPointer(rebasing: text[Int(starts[i])..<Int(starts[i + 1])])) }
+    for i in 0..<texts {
+      let bytes = UnsafeBufferPointer(rebasing: text[Int(starts[i])..<Int(starts[i + 1])])
+      words.add(bytes, twice: twiceFrom > 0 && i >= twiceFrom)
+    }
     try require(words.ids.count <= countLimit, "text has \(words.ids.count) words; expected at most \(countLimit)")
     out.pointee = Handle.make(WordLists(words), .word_ids)
   }

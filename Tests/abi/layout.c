@@ -329,7 +329,7 @@ AT(tamis_word_options, tokenizer, 4);
 AT(tamis_word_options, lowercase, 8);
 AT(tamis_word_options, normalised, 12);
 AT(tamis_word_options, no_punctuation, 16);
-AT(tamis_word_options, reserved, 20);
+AT(tamis_word_options, twice_from, 20);
 
 SIZE(tamis_chrf_options, 40);
 AT(tamis_chrf_options, struct_size, 0);

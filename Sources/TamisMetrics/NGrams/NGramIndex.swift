@@ -26,6 +26,7 @@ struct NGramIndex {
   mutating func advance() { combine(ranks, 1) }
 
   /// The n-gram at p joined with `other` at p + distance.
+  @_optimize(speed)
   mutating func combine(_ other: [UInt32], _ distance: Int) {
     let before = ranks
     prepare()

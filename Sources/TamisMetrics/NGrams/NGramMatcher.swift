@@ -26,6 +26,7 @@ final class NGramMatcher {
   /// matches[k * maxN + n - 1] for hypotheses k: sum over n-grams g of min(count in hypothesis k, max over references of the
   /// count in it). Places that hold `excluded` are in no n-gram.
   /// - Parameter orders: the largest n that references j takes part in; nil: maxN.
+  @_optimize(speed)
   func match(
     _ hypotheses: TokenLists, _ hypothesisRange: Range<Int>, _ references: TokenLists, _ referenceRange: Range<Int>,
     maxN: Int, excluded: Int32? = nil, orders: [Int32]? = nil, _ matches: UnsafeMutablePointer<Int64>
@@ -67,6 +68,7 @@ final class NGramMatcher {
   }
 
   /// The tokens of some sequences as keys, one after another, with a place between two sequences that nothing matches.
+  @_optimize(speed)
   private func gather(
     _ lists: TokenLists, _ range: Range<Int>, _ excluded: Int32?, _ keys: inout Storage<UInt64>,
     _ places: inout Storage<UInt32>, _ ranks: inout Storage<UInt32>, _ ends: inout [Int]
@@ -104,6 +106,7 @@ final class NGramMatcher {
   }
 
   /// Keys of the next order at the places that have both their parts. What no hypothesis has is left out of the references.
+  @_optimize(speed)
   private func refine(
     _ keys: inout Storage<UInt64>, _ places: inout Storage<UInt32>, _ ranks: borrowing Storage<UInt32>, _ ends: inout [Int],
     _ shift: UInt64, prune: Bool

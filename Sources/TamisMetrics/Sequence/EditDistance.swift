@@ -38,6 +38,7 @@ public final class EditDistance {
   }
 
   /// Distance of the numbered sequences; with rows, the vertical differences of every column stay for the trace.
+  @_optimize(speed)
   private func myers(keepsRows: Bool) -> Int {
     let (m, n) = (reference.count, hypothesis.count)
     carry.removeAll(keepingCapacity: true)
@@ -136,6 +137,7 @@ public final class EditDistance {
   }
 
   /// Length of the longest common subsequence (Hyyrö 2004).
+  @_optimize(speed)
   public func longestCommonSubsequence(_ a: UnsafeBufferPointer<Int32>, _ b: UnsafeBufferPointer<Int32>) -> Int {
     if a.isEmpty || b.isEmpty { return 0 }
     read(a, b)

@@ -5,6 +5,7 @@ struct LocalAlphabet {
   private var bits: UInt32 = 4
   private(set) var count = 0
 
+  @_optimize(speed)
   mutating func number(_ ids: UnsafeBufferPointer<Int32>, into numbers: inout [Int32]) {
     bits = 4
     while 1 << Int(bits) < 2 * ids.count { bits += 1 }
@@ -32,6 +33,7 @@ struct LocalAlphabet {
     }
   }
 
+  @_optimize(speed)
   func look(_ ids: UnsafeBufferPointer<Int32>, into numbers: inout [Int32]) {
     numbers.removeAll(keepingCapacity: true)
     let mask = slots.count - 1

@@ -86,6 +86,7 @@ final class ShiftAligner {
   private func distance(_ matrix: borrowing Matrix) -> Int32 { matrix.cost[matrix.cost.count - 1] }
 
   /// Rows `first` + 1 and on; the rows before them hold already.
+  @_optimize(speed)
   private func fill(_ matrix: inout Matrix, _ words: [Int32], from first: Int) {
     let (h, r) = (words.count, reference.count)
     let width = r + 1

@@ -28,6 +28,7 @@ enum PythonText {
   }
 
   /// The code points of bytes; each maximal ill-formed part is U+FFFD (Unicode 3.9, table 3-7), as `errors="replace"`.
+  @_optimize(speed)
   static func decode(_ bytes: UnsafeBufferPointer<UInt8>, into out: inout [UInt32]) {
     out.removeAll(keepingCapacity: true)
     var i = 0

@@ -46,7 +46,8 @@ public final class WordIDs: @unchecked Sendable {
   public var vocabulary: Int { words.count }
 
   /// Adds a text. Bytes that are no UTF-8 count as U+FFFD.
-  public func add(_ bytes: UnsafeBufferPointer<UInt8>) {
+  /// - Parameter twice: TER's normalisation once more, of the words with spaces between: sacreBLEU does so to references.
+  public func add(_ bytes: UnsafeBufferPointer<UInt8>, twice: Bool = false) {
     PythonText.decode(bytes, into: &text)
     if options.lowercase { PythonText.lowercase(&text) }
     switch options.tokenizer {
@@ -69,14 +70,11 @@ public final class WordIDs: @unchecked Sendable {
       MTEvalRules.substitute(&text, &spare)
       split()
     case .ter:
-      if options.normalised {
-        MTEvalRules.remove("\n-", from: &text)
-        for i in text.indices where text[i] == 0x0a { text[i] = 0x20 }
-        MTEvalRules.decodeEntities(&text)
-        text = [0x20] + text + [0x20]
-        MTEvalRules.substitute(&text, &spare, possessive: true)
+      normaliseTER()
+      if twice {
+        joinWords()
+        normaliseTER()
       }
-      if options.noPunctuation { text.removeAll { ".,?:;!\"()".unicodeScalars.map(\.value).contains($0) } }
       split()
     case .rouge, .rougeStemmed: addRouge()
     case .squad:
@@ -119,6 +117,34 @@ public final class WordIDs: @unchecked Sendable {
         addWord(start..<i)
       }
     }
+  }
+
+  private func normaliseTER() {
+    if options.normalised {
+      MTEvalRules.remove("\n-", from: &text)
+      for i in text.indices where text[i] == 0x0a { text[i] = 0x20 }
+      MTEvalRules.decodeEntities(&text)
+      text = [0x20] + text + [0x20]
+      MTEvalRules.substitute(&text, &spare, possessive: true)
+    }
+    if options.noPunctuation { text.removeAll { Self.terMarks.contains($0) } }
+  }
+
+  /// . , ? : ; ! " ( )
+  private static let terMarks: [UInt32] = [0x2e, 0x2c, 0x3f, 0x3a, 0x3b, 0x21, 0x22, 0x28, 0x29]
+
+  /// One space between words, none at the ends.
+  private func joinWords() {
+    spare.removeAll(keepingCapacity: true)
+    for c in text {
+      if !PythonText.isSpace(c) {
+        spare.append(c)
+      } else if let last = spare.last, last != 0x20 {
+        spare.append(0x20)
+      }
+    }
+    if spare.last == 0x20 { spare.removeLast() }
+    swap(&text, &spare)
   }
 
   private func addRouge() {

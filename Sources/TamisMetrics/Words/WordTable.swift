@@ -7,6 +7,7 @@ struct WordTable {
 
   var count: Int { ends.count - 1 }
 
+  @_optimize(speed)
   mutating func id(_ word: UnsafeBufferPointer<UInt32>) -> Int32 {
     let hash = Self.hash(word)
     let tag = hash >> 32

@@ -724,7 +724,7 @@ class tamis_word_options(Structure):
         ("lowercase", c_int32),
         ("normalised", c_int32),
         ("no_punctuation", c_int32),
-        ("reserved", c_int32),
+        ("twice_from", c_int32),
     ]
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import _ffi
-from .._arguments import choice
+from .._arguments import choice, int32
 from .._arrays import pointer
-from .._lib import Handle, library
+from .._lib import library
 from .._texts import text_bytes
 from ..errors import InvalidArgumentError
 from ._lists import TokenLists
@@ -27,7 +27,7 @@ TOKENIZERS = {
 
 class WordIDs:
     """The words of texts, numbered alike for equal words. `lists(a, b)` are the sequences of texts a to b, `ids` int32 all of them and
-    `offsets` int64 [n + 1] where each begins. They live in the library as long as this object.
+    `offsets` int64 [n + 1] where each begins.
 
     tokenizer: "none" (white space), "13a", "intl", "char", "zh" (sacreBLEU's), "ter", "rouge", "rouge-stem", "squad", "chrf",
     "code-points", "chrf-chars". Raises InvalidArgumentError.
@@ -35,29 +35,30 @@ class WordIDs:
 
     def __init__(
         self, texts: Iterable[str | bytes], tokenizer: str = "none", *, lowercase: bool = False, normalized: bool = False,
-        no_punct: bool = False,
+        no_punct: bool = False, twice_from: int = 0,
     ) -> None:
         data = [text_bytes(text, f"texts[{i}]") for i, text in enumerate(texts)]
         options = _ffi.tamis_word_options(ctypes.sizeof(_ffi.tamis_word_options))
         options.tokenizer = choice(tokenizer, TOKENIZERS, "tokenizer")
         options.lowercase, options.normalised, options.no_punctuation = bool(lowercase), bool(normalized), bool(no_punct)
+        options.twice_from = int32(twice_from, "twice_from")
         starts = np.zeros(len(data) + 1, np.int64)
         np.cumsum([len(d) for d in data], out=starts[1:])
         handle = ctypes.POINTER(_ffi.tamis_word_ids)()
         library().tamis_word_ids_create(
             ctypes.byref(options), b"".join(data), pointer(starts, c_int64), len(data), ctypes.byref(handle))
-        self._handle = Handle(handle, "tamis_word_ids_destroy", "WordIDs")
-        raw, vocabulary = _ffi.tamis_token_lists(), c_int64()
-        library().tamis_word_ids_get(handle, ctypes.byref(raw), ctypes.byref(vocabulary))
-        self.vocabulary: int = vocabulary.value
-        self.offsets = np.ctypeslib.as_array(raw.starts, (len(data) + 1,))
-        total = int(self.offsets[-1])
-        self.ids = np.ctypeslib.as_array(raw.ids, (total,)) if total else np.empty(0, np.int32)
+        try:
+            raw, vocabulary = _ffi.tamis_token_lists(), c_int64()
+            library().tamis_word_ids_get(handle, ctypes.byref(raw), ctypes.byref(vocabulary))
+            self.vocabulary: int = vocabulary.value
+            self.offsets = np.ctypeslib.as_array(raw.starts, (len(data) + 1,)).copy()
+            total = int(self.offsets[-1])
+            self.ids = np.ctypeslib.as_array(raw.ids, (total,)).copy() if total else np.empty(0, np.int32)
+        finally:
+            library().tamis_word_ids_destroy(handle)
 
     def lists(self, start: int = 0, end: int | None = None) -> TokenLists:
-        found = TokenLists(self.ids, self.offsets[start : None if end is None else end + 1])
-        found.keep = self  # type: ignore[attr-defined]
-        return found
+        return TokenLists(self.ids, self.offsets[start : None if end is None else end + 1])
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -174,7 +174,7 @@ class Metric:
             info["bs"], info["seed"] = self._bootstrap
         return Signature({**info, **self._signature()})
 
-    def _words(self, hypotheses: list[str], groups: list[list[str]], tokenizer: str, **options: bool) -> Batch:
+    def _words(self, hypotheses: list[str], groups: list[list[str]], tokenizer: str, **options: Any) -> Batch:
         words = WordIDs([*hypotheses, *(r for group in groups for r in group)], tokenizer, **options)
         starts = np.concatenate([[0], np.cumsum([len(group) for group in groups])]).astype(np.int64)
         return Batch(words.lists(0, len(hypotheses)), words.lists(len(hypotheses)), starts, 1)
@@ -320,7 +320,8 @@ class TER(Metric):
 
     def _rows(self, hypotheses: list[str], groups: list[list[str]], progress: Progress) -> np.ndarray:
         words = self._words(
-            hypotheses, groups, "ter", lowercase=not self.case_sensitive, normalized=self.normalized, no_punct=self.no_punct)
+            hypotheses, groups, "ter", lowercase=not self.case_sensitive, normalized=self.normalized, no_punct=self.no_punct,
+            twice_from=len(hypotheses))
         edits, lengths = ter_ids(words, progress, self._ctx)
         return np.stack([edits, lengths], axis=1)
 
