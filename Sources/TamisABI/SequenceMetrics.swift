@@ -222,12 +222,14 @@ private enum EditKind: Int32 { case levenshtein = 0, indel, restrictedDamerau }
     nonisolated(unsafe) let out = try room(distances, references.count, "distances")
     nonisolated(unsafe) let counts = try optionalRoom(counts, 4 * references.count, "counts")
     try require(
-      counts == nil || kind == .levenshtein, "counts is set for kind \(kind.rawValue); expected NULL but for TAMIS_EDIT_LEVENSHTEIN")
+      counts == nil || kind == .levenshtein,
+      "counts is set for kind \(kind.rawValue); expected NULL but for TAMIS_EDIT_LEVENSHTEIN")
     if counts != nil {
       for i in 0..<references.count {
         guard EditDistance.canAlign(references[i].count, hypotheses[i].count) else {
           throw TamisError(
-            .unsupported, "references[\(i)] has \(references[i].count) tokens for \(hypotheses[i].count); counts take a product up to 2^33")
+            .unsupported,
+            "references[\(i)] has \(references[i].count) tokens for \(hypotheses[i].count); counts take a product up to 2^33")
         }
       }
     }

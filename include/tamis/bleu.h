@@ -1,9 +1,9 @@
 /* tamis/bleu.h: BLEU of token ids, to the last bit of the package you compare with.
  *
- * All BLEUs finish the same integers: clipped n-gram matches and n-gram totals per hypothesis, its length, and the length of the
- * nearest reference. tamis_ngram_statistics counts them, exactly, without hashes that could collide and with memory linear in
- * the tokens; tamis_bleu_finish makes scores of them; tamis_bleu does both. Rows of integers add up: a corpus is the sum of its
- * segments, so shards can be counted anywhere and finished once.
+ * All BLEUs finish the same integers: clipped n-gram matches and n-gram totals per hypothesis, its length, and the length of
+ * the nearest reference. tamis_ngram_statistics counts them, exactly, without hashes that could collide and with memory
+ * linear in the tokens; tamis_bleu_finish makes scores of them; tamis_bleu does both. Rows of integers add up: a corpus is
+ * the sum of its segments, so shards can be counted anywhere and finished once.
  *
  *   TAMIS_BLEU_SACREBLEU     sacreBLEU 2.6.0, 0 to 100
  *   TAMIS_BLEU_NLTK          NLTK 3.10.4 sentence_bleu and corpus_bleu, 0 to 1
@@ -91,9 +91,9 @@ void tamis_bleu_options_init(tamis_bleu_options *options);
 /* Columns of a row of statistics of max_n orders: length, reference length, matches of n = 1 .., totals of n = 1 .. */
 #define TAMIS_NGRAM_COLUMNS(max_n) (2 + 2 * (max_n))
 
-/* The integers. Segment s has the hypotheses s * candidates to (s + 1) * candidates - 1 (candidates 1 for translations, R for the
- * rewards of R samples of one prompt, which share the work on its references) and the references reference_starts[s] to
- * reference_starts[s + 1] - 1; NULL: references->count / segments each. Every segment has at least one.
+/* The integers. Segment s has the hypotheses s * candidates to (s + 1) * candidates - 1 (candidates 1 for translations, R
+ * for the rewards of R samples of one prompt, which share the work on its references) and the references reference_starts[s]
+ * to reference_starts[s + 1] - 1; NULL: references->count / segments each. Every segment has at least one.
  *   matches  sum over n-grams of min(count in the hypothesis, largest count in one reference)
  *   totals   the n-grams of the hypothesis, max(0, length - n + 1)
  * has_pad 1: as tamis_bleu_options. statistics int64 [hypotheses->count, TAMIS_NGRAM_COLUMNS(max_n)]. The same whatever the
@@ -119,9 +119,9 @@ TAMIS_MUST_CHECK tamis_status tamis_bleu_finish(const tamis_bleu_options *option
  * [hypotheses->count, max(1, weight_lists)] and corpus [max(1, weight_lists)], either may be NULL.
  *
  * TAMIS_BLEU_TENSORBLEU does what the published code does, has_pad and all: EXP puts 1e-12 in place of a zero (and halves the
- * order below in a corpus), 1e-12 is inside the logarithm, an empty reference is one of length 0, and a corpus drops an order for
- * all rows when one hypothesis is shorter, and a reference column when one of its rows is. Use TAMIS_BLEU_SACREBLEU with
- * lengths and effective_order 1 for what it means.
+ * order below in a corpus), 1e-12 is inside the logarithm, an empty reference is one of length 0, and a corpus drops an
+ * order for all rows when one hypothesis is shorter, and a reference column when one of its rows is. Use TAMIS_BLEU_SACREBLEU
+ * with lengths and effective_order 1 for what it means.
  * Errors: INVALID_ARGUMENT, CANCELLED. Thread: any; calls on one context wait for each other. */
 TAMIS_MUST_CHECK tamis_status tamis_bleu(tamis_context *context, const tamis_bleu_options *options,
                                          const tamis_token_lists *hypotheses, const tamis_token_lists *references,

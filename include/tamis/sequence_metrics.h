@@ -2,8 +2,8 @@
  * distances with alignments, diversity and repetition.
  *
  * Every function takes ids (bleu.h); word_ids.h makes them of texts as each metric wants them. Batches: hypothesis i has the
- * references reference_starts[i] to reference_starts[i + 1] - 1, NULL: references->count / hypotheses->count each, at least one.
- * Outputs that may be NULL are not computed. Same bits whatever the number of threads.
+ * references reference_starts[i] to reference_starts[i + 1] - 1, NULL: references->count / hypotheses->count each, at least
+ * one. Outputs that may be NULL are not computed. Same bits whatever the number of threads.
  * Errors of all: INVALID_ARGUMENT; where there is a progress function, CANCELLED. Thread: any; calls on one context wait for
  * each other.
  */
@@ -58,8 +58,8 @@ TAMIS_MUST_CHECK tamis_status tamis_ter(tamis_context *context, const tamis_toke
 
 /* ------------------------------------------------------------------------------------------------ ROUGE */
 
-/* ROUGE-n of prediction i with target i, as rouge-score 0.1.2: scores [predictions->count, 3], precision, recall, F1. n 1 to 16;
- * n = 0 is ROUGE-L, the longest common subsequence. predictions->count = targets->count. */
+/* ROUGE-n of prediction i with target i, as rouge-score 0.1.2: scores [predictions->count, 3], precision, recall, F1. n 1 to
+ * 16; n = 0 is ROUGE-L, the longest common subsequence. predictions->count = targets->count. */
 TAMIS_MUST_CHECK tamis_status tamis_rouge(tamis_context *context, int32_t n, const tamis_token_lists *predictions,
                                           const tamis_token_lists *targets, double *scores, tamis_progress_fn progress,
                                           void *progress_user);
@@ -74,8 +74,8 @@ TAMIS_MUST_CHECK tamis_status tamis_rouge_lsum(tamis_context *context, const tam
 
 /* ------------------------------------------------------------------------------------------------ METEOR, exact match, F1 */
 
-/* METEOR's stage of equal tokens (nltk 3.10.4 without stems and synonyms): scores [hypotheses->count], the best over references.
- * alpha 0.9, beta 3 and gamma 0.5 are usual. */
+/* METEOR's stage of equal tokens (nltk 3.10.4 without stems and synonyms): scores [hypotheses->count], the best over
+ * references. alpha 0.9, beta 3 and gamma 0.5 are usual. */
 TAMIS_MUST_CHECK tamis_status tamis_meteor(tamis_context *context, const tamis_token_lists *hypotheses,
                                            const tamis_token_lists *references, const int64_t *reference_starts, double alpha,
                                            double beta, double gamma, double *scores);
@@ -93,9 +93,9 @@ typedef int32_t tamis_edit_kind;
 #define TAMIS_EDIT_INDEL 1       /* deletions and insertions: |a| + |b| - 2 LCS */
 #define TAMIS_EDIT_OSA 2         /* Levenshtein with swaps of neighbours (optimal string alignment); O(|a| |b|) */
 
-/* distances [references->count] of reference i and hypothesis i, 64 tokens a step. counts int64 [count, 4] (may be NULL; Levenshtein
- * only): matches, substitutions, deletions and insertions of one alignment, the one rapidfuzz (and so jiwer 4.0.0) takes. Words:
- * WER; characters (TAMIS_WORDS_CODE_POINTS): CER.
+/* distances [references->count] of reference i and hypothesis i, 64 tokens a step. counts int64 [count, 4] (may be NULL;
+ * Levenshtein only): matches, substitutions, deletions and insertions of one alignment, the one rapidfuzz (and so jiwer
+ * 4.0.0) takes. Words: WER; characters (TAMIS_WORDS_CODE_POINTS): CER.
  * Errors also: UNSUPPORTED (counts of sequences whose product is above 2^33). */
 TAMIS_MUST_CHECK tamis_status tamis_edit_distance(tamis_context *context, tamis_edit_kind kind,
                                                   const tamis_token_lists *references, const tamis_token_lists *hypotheses,
@@ -115,16 +115,16 @@ TAMIS_MUST_CHECK tamis_status tamis_edit_alignment(const int32_t *reference, int
 
 /* ------------------------------------------------------------------------------------------------ diversity, repetition */
 
-/* Different n-grams and all n-grams, n = 1 to max_n (1 to 16): each [lists->count, max_n, 2] of every sequence, all [max_n, 2] of the
- * set; either may be NULL. distinct-n is their ratio; seq-rep-n (arXiv 1908.04319) is 1 - it. */
+/* Different n-grams and all n-grams, n = 1 to max_n (1 to 16): each [lists->count, max_n, 2] of every sequence, all [max_n,
+ * 2] of the set; either may be NULL. distinct-n is their ratio; seq-rep-n (arXiv 1908.04319) is 1 - it. */
 TAMIS_MUST_CHECK tamis_status tamis_distinct_ngrams(const tamis_token_lists *lists, int32_t max_n, int64_t *each, int64_t *all);
 
 /* Self-BLEU-n (Texygen, arXiv 1802.01886): scores [lists->count], BLEU of each sequence with all others as references, weights
  * 1 / max_n, NLTK's method1. One pass, linear in the tokens. At least two sequences. */
 TAMIS_MUST_CHECK tamis_status tamis_self_bleu(const tamis_token_lists *lists, int32_t max_n, double *scores);
 
-/* Of each sequence, [lists->count, 3]: tokens that are among the `window` (at least 1) before them (rep-l, arXiv 1908.04319); the
- * longest run of one token; the longest stretch that occurs twice, which may overlap itself. */
+/* Of each sequence, [lists->count, 3]: tokens that are among the `window` (at least 1) before them (rep-l, arXiv
+ * 1908.04319); the longest run of one token; the longest stretch that occurs twice, which may overlap itself. */
 TAMIS_MUST_CHECK tamis_status tamis_repetition(const tamis_token_lists *lists, int64_t window, int64_t *counts);
 
 #ifdef __cplusplus

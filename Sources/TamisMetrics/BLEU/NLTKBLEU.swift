@@ -4,7 +4,8 @@ import TamisCore
 import Glibc
 #endif
 
-/// NLTK 3.10.4 `corpus_bleu`, bit by bit; one segment is `sentence_bleu`. Per segment a total counts at least 1; a precision that
+/// NLTK 3.10.4 `corpus_bleu`, bit by bit; one segment is `sentence_bleu`. Per segment a total counts at least 1; a
+/// precision that
 /// is not above 0 after smoothing is left out of the product; the sum of logarithms is correctly rounded.
 struct NLTKBLEU {
   let options: BLEUOptions
@@ -110,7 +111,8 @@ enum Precision {
   }
 }
 
-/// Chen and Cherry (2014), as NLTK has it: methods 5 and 6 look at the last segment only, and 5 at its 5-grams whatever the order.
+/// Chen and Cherry (2014), as NLTK has it: methods 5 and 6 look at the last segment only, and 5 at its 5-grams whatever the
+/// order.
 struct NLTKSmoothing {
   let options: BLEUOptions
   let length: Int64

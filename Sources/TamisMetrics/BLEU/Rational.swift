@@ -18,7 +18,8 @@ struct Natural: Equatable {
     var carry: UInt64 = 0
     for i in 0..<max(a.limbs.count, b.limbs.count) + 1 {
       carry += (i < a.limbs.count ? UInt64(a.limbs[i]) : 0) + (i < b.limbs.count ? UInt64(b.limbs[i]) : 0)
-      if i < sum.limbs.count { sum.limbs[i] = UInt32(truncatingIfNeeded: carry) } else { sum.limbs.append(UInt32(truncatingIfNeeded: carry)) }
+      let limb = UInt32(truncatingIfNeeded: carry)
+      if i < sum.limbs.count { sum.limbs[i] = limb } else { sum.limbs.append(limb) }
       carry >>= 32
     }
     sum.trim()

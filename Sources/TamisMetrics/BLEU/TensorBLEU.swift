@@ -50,7 +50,8 @@ struct TensorBLEU {
     return Double(penalty(row) * expf(sum))
   }
 
-  /// Rows of a corpus as the code counts it: an order is dropped when any hypothesis is shorter, and a reference column is dropped
+  /// Rows of a corpus as the code counts it: an order is dropped when any hypothesis is shorter, and a reference column is
+  /// dropped
   /// from an order when any of its rows is shorter.
   func corpusStatistics(
     _ batch: ScoredBatch, _ counting: NGramStatistics.Options, context: Context, progress: Progress?

@@ -1,4 +1,5 @@
-/// The n-grams of some sequences, numbered order by order: rank 0 where there is none, 1, 2, .. by first appearance. An n-gram is
+/// The n-grams of some sequences, numbered order by order: rank 0 where there is none, 1, 2, .. by first appearance. An
+/// n-gram is
 /// the pair of ranks of its two (n-1)-grams, so numbers are exact.
 struct NGramIndex {
   /// Of the order at hand, one per token and one more after each sequence.

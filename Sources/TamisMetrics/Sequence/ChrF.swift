@@ -32,19 +32,22 @@ public struct ChrF: Sendable {
   public func count(
     characters: ScoredBatch, words: ScoredBatch?, context: Context, progress: Progress? = nil
   ) throws(TamisError) -> [Int64] {
-    try require(words != nil || options.wordOrder == 0, "words are NULL; expected them for a word_order of \(options.wordOrder)")
+    try require(
+      words != nil || options.wordOrder == 0, "words are NULL; expected them for a word_order of \(options.wordOrder)")
     if let words {
       try require(
         words.hypotheses.count == characters.hypotheses.count && words.references.count == characters.references.count
           && words.candidates == characters.candidates,
-        "words have \(words.hypotheses.count) hypotheses and \(words.references.count) references; expected as many as characters, "
-          + "\(characters.hypotheses.count) and \(characters.references.count)")
+        "words have \(words.hypotheses.count) hypotheses and \(words.references.count) references; expected as many as "
+          + "characters, \(characters.hypotheses.count) and \(characters.references.count)")
     }
     let width = 3 * orders
     var rows = [Int64](repeating: 0, count: characters.hypotheses.count * width)
     try rows.withUnsafeMutableBufferPointer { (rows) throws(TamisError) in
       nonisolated(unsafe) let rows = rows
-      try SegmentRounds.run(characters.segments, tokens: 4 * characters.total, context: context, progress: progress) { segments in
+      try SegmentRounds.run(
+        characters.segments, tokens: 4 * characters.total, context: context, progress: progress
+      ) { segments in
         let matcher = NGramMatcher()
         var row = [Int64](repeating: 0, count: width)
         var matches = [Int64](repeating: 0, count: NGramStatistics.mostOrders)

@@ -28,7 +28,8 @@ public enum Diversity {
     return (each, all)
   }
 
-  /// Self-BLEU (Zhu et al. 2018): BLEU of each sequence with all others as references; weights 1 / maxN, NLTK's method1. One pass:
+  /// Self-BLEU (Zhu et al. 2018): BLEU of each sequence with all others as references; weights 1 / maxN, NLTK's method1.
+  /// One pass:
   /// of every n-gram the two largest counts are kept, and whose the first is.
   /// - Throws: `invalidArgument`: fewer than two sequences.
   public static func selfBLEU(_ lists: TokenLists, maxN: Int) throws(TamisError) -> [Double] {

@@ -98,12 +98,16 @@ public final class EditDistance {
   /// A shortest way from a to b. Of several, the one rapidfuzz takes: from the end, a deletion where there is one, else an
   /// insertion where one is better, else the pair; equal beginnings and ends are matched first.
   /// - Throws: `unsupported`: the sequences are too long to keep the way.
-  public func operations(_ a: UnsafeBufferPointer<Int32>, _ b: UnsafeBufferPointer<Int32>) throws(TamisError) -> [EditOperation] {
+  public func operations(
+    _ a: UnsafeBufferPointer<Int32>, _ b: UnsafeBufferPointer<Int32>
+  ) throws(TamisError) -> [EditOperation] {
     var prefix = 0
     while prefix < min(a.count, b.count), a[prefix] == b[prefix] { prefix += 1 }
     var suffix = 0
     while suffix < min(a.count, b.count) - prefix, a[a.count - 1 - suffix] == b[b.count - 1 - suffix] { suffix += 1 }
-    let inner = (UnsafeBufferPointer(rebasing: a[prefix..<a.count - suffix]), UnsafeBufferPointer(rebasing: b[prefix..<b.count - suffix]))
+    let inner = (
+      UnsafeBufferPointer(rebasing: a[prefix..<a.count - suffix]), UnsafeBufferPointer(rebasing: b[prefix..<b.count - suffix])
+    )
     var steps = [EditOperation](repeating: .match, count: suffix)
     var (i, j) = (inner.0.count, inner.1.count)
     if i > 0 && j > 0 {
@@ -114,7 +118,9 @@ public final class EditDistance {
       read(inner.0, inner.1)
       _ = myers(keepsRows: true)
       let n = hypothesis.count
-      func bit(_ words: [UInt64], _ i: Int, _ j: Int) -> Bool { words[(i - 1) / 64 * n + j - 1] >> UInt64((i - 1) % 64) & 1 != 0 }
+      func bit(_ words: [UInt64], _ i: Int, _ j: Int) -> Bool {
+        words[(i - 1) / 64 * n + j - 1] >> UInt64((i - 1) % 64) & 1 != 0
+      }
       while i > 0 && j > 0 {
         if bit(positive, i, j) {
           steps.append(.delete)

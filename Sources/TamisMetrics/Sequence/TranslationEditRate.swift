@@ -176,7 +176,8 @@ final class ShiftAligner {
     var rank: (gain: Int, length: Int, start: Int, target: Int)?
     let (h, r) = (words.count, reference.count)
     for start in 0..<h {
-      for place in max(0, start - TranslationEditRate.farthestShift)..<max(0, min(r, start + TranslationEditRate.farthestShift + 1)) {
+      let low = max(0, start - TranslationEditRate.farthestShift)
+      for place in low..<max(low, min(r, start + TranslationEditRate.farthestShift + 1)) {
         var length = 0
         while length < TranslationEditRate.longestShift && words[start + length] == reference[place + length] {
           length += 1

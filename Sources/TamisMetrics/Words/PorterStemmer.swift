@@ -88,7 +88,11 @@ struct PorterStemmer {
   private static func plural(_ word: Word) -> Word {
     if ends(word, "ies") && word.count == 4 { return Array(word.dropLast()) }
     return apply(
-      word, [Rule("sses", "ss") { _ in true }, Rule("ies", "i") { _ in true }, Rule("ss", "ss") { _ in true }, Rule("s", "") { _ in true }])
+      word,
+      [
+        Rule("sses", "ss") { _ in true }, Rule("ies", "i") { _ in true }, Rule("ss", "ss") { _ in true },
+        Rule("s", "") { _ in true },
+      ])
   }
 
   private static func pastAndProgressive(_ word: Word) -> Word {

@@ -1,6 +1,7 @@
 public import TamisCore
 
-/// Hypotheses and reference texts of a corpus, cut by one tokenizer: segment i has hypothesis i and text i of every reference stream.
+/// Hypotheses and reference texts of a corpus, cut by one tokenizer: segment i has hypothesis i and text i of every
+/// reference stream.
 public final class TextCorpus {
   private let words: WordIDs
   private let segments: Int

@@ -231,6 +231,20 @@ def test_golden_values_of_texts():
     assert rouge["rougeL"] == pytest.approx(rouge["rouge1"])
 
 
+@pytest.mark.parametrize("kind", ["BLEU", "CHRF", "TER"])
+def test_batches_add_up_to_the_corpus(kind):
+    texts = ["the cat sat on the mat", "a dog", "it is what it is", "no more of this"]
+    references = [["the cat is on the mat today"], ["a dog barks"], ["it was what it was"], ["no more of that"]]
+    whole, parts = getattr(metrics, kind)(), getattr(metrics, kind)()
+    parts.update(texts[:1], references[:1])
+    parts.update(texts[1:], references[1:])
+    assert parts.compute() == whole.corpus_score(texts, [[r[0] for r in references]]).score
+    assert str(parts.get_signature()) == str(whole.get_signature())
+    parts.reset()
+    with pytest.raises(ValueError, match="nothing"):
+        parts.compute()
+
+
 def test_signatures():
     metric = metrics.BLEU(smooth_method="floor")
     with pytest.raises(ValueError, match="unknown"):

@@ -120,6 +120,7 @@ class Metric:
         self._ctx = ctx
         self._references: int | str | None = None
         self._bootstrap: tuple[int, str] | None = None
+        self._total: np.ndarray | None = None
 
     def corpus_score(
         self, hypotheses: Sequence[str], references: Sequence[Sequence[str | None]], n_bootstrap: int = 1, *,
@@ -164,6 +165,29 @@ class Metric:
             raise InvalidArgumentError("references is empty, expected at least one")
         self._references = len(group)
         return self._score(self._rows([hypothesis], [group], False))
+
+    def update(self, preds: Sequence[str], target: Sequence[Sequence[str]]) -> None:
+        """Adds a batch, as torchmetrics does: target is a list of references for each of preds. Only sums of integers are kept."""
+        groups = [list(check_texts(group, f"target[{i}]")) for i, group in enumerate(check_texts(target, "target"))]
+        if len(groups) != len(check_texts(preds, "preds")):
+            raise InvalidArgumentError(f"target has {len(groups)} entries for {len(preds)} preds, expected one each")
+        if not all(groups):
+            raise InvalidArgumentError("target has an entry without references, expected at least one each")
+        if not groups:
+            return
+        sizes = {len(group) for group in groups} | ({self._references} if self._total is not None else set())
+        rows = self._rows(list(preds), groups, False).sum(axis=0, keepdims=True)
+        self._references = next(iter(sizes)) if len(sizes) == 1 else "var"
+        self._total = rows if self._total is None else self._total + rows
+
+    def compute(self) -> float:
+        """The score of everything added since `reset`. Raises InvalidArgumentError where that is nothing."""
+        if self._total is None:
+            raise InvalidArgumentError("nothing was added, expected update to be called first")
+        return float(self._score(self._total).score)
+
+    def reset(self) -> None:
+        self._total = None
 
     def get_signature(self) -> Signature:
         """Raises InvalidArgumentError before a score was computed."""
