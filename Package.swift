@@ -54,7 +54,10 @@ let package = Package(
     .target(
       name: "TamisText", dependencies: ["TamisCore", "TamisDevice", "CShims"],
       exclude: ["Unicode/generate_tables.py", "Unicode/newer_characters.py", "Unicode/newer_characters.txt"]),
-    .target(name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "TamisText", "CShims"]),
+    // For size as well: its inner loops carry @_optimize(speed).
+    .target(name: "TamisMetrics", dependencies: ["TamisCore", "TamisDevice", "CShims"], swiftSettings: small),
+    .target(
+      name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "TamisText", "TamisMetrics", "CShims"]),
     .target(
       name: "TamisABI",
       dependencies: [
@@ -74,7 +77,7 @@ let package = Package(
       ]),
     .executableTarget(
       name: "tamis-cli",
-      dependencies: ["Tamis", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["Tamis", "CShims", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/tamis"),
     .executableTarget(
       name: "tamis-bench-decode", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/decode"),
@@ -86,5 +89,6 @@ let package = Package(
     .testTarget(name: "TamisOpenCLTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
     .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),
     .testTarget(name: "TamisTextTests", dependencies: ["TamisText", "TamisDevice", "TamisCore"]),
+    .testTarget(name: "TamisMetricsTests", dependencies: ["TamisMetrics", "TamisDevice", "TamisCore"]),
   ]
 )

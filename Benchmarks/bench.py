@@ -21,6 +21,7 @@ import compression
 import encoders
 import numpy as np
 import sparse
+import token_metrics
 import tokenizing
 import torch
 from ceilings import Ceilings, measure_ceilings
@@ -346,7 +347,8 @@ AREAS = {"prefill": Bench.prefill, "decode": Bench.decode, "tokenselect": Bench.
          "boundaries": lambda bench: sparse.boundaries(bench, Row, interleave),
          "encoder": lambda bench: encoders.run(bench, Row, interleave),
          "compress": lambda bench: compression.run(bench, Row, interleave),
-         "tokenizers": lambda bench: tokenizing.run(bench, Row, interleave)}
+         "tokenizers": lambda bench: tokenizing.run(bench, Row, interleave),
+         "metrics": lambda bench: token_metrics.run(bench, Row, interleave)}
 
 
 def main() -> None:

@@ -328,6 +328,127 @@ static tamis_tensor packed(void *data, int64_t heads, int64_t n) {
   return t;
 }
 
+/* ------------------------------------------------------------------------------------------------ metrics */
+
+/* Lists of up to 8 sequences in the arena: ascending starts or padded rows, now and then wild. */
+static tamis_token_lists some_lists(input *in) {
+  tamis_token_lists l;
+  memset(&l, 0, sizeof l);
+  l.count = below(in, 8);
+  int32_t *ids = (int32_t *)address(in, 4096);
+  int64_t *numbers = (int64_t *)address(in, 128);
+  const int tidy = ids && numbers && (uintptr_t)ids % 4 == 0 && (uintptr_t)numbers % 8 == 0;
+  if (tidy && ((uint8_t *)ids + 4096 <= (uint8_t *)numbers || (uint8_t *)numbers + 128 <= (uint8_t *)ids)) {
+    for (int i = 0; i < 512; i++) ids[i] = chance(in, 40) ? wild32(in) : (int32_t)below(in, 5);
+    int64_t at = 0;
+    for (int i = 0; i <= 8; i++) {
+      numbers[i] = at;
+      if (chance(in, 2)) at += below(in, 60);
+    }
+  }
+  l.ids = ids;
+  if (chance(in, 3)) {
+    l.width = chance(in, 12) ? wild(in) : below(in, 60);
+    l.lengths = chance(in, 3) ? numbers : NULL;
+    if (l.width > 60 && l.width <= INT32_MAX) l.width = 9; /* a caller's lie beyond the arena */
+  } else {
+    l.starts = numbers;
+    /* what stands there must not reach outside the arena */
+    if (numbers && (uintptr_t)numbers % 8 == 0)
+      for (int i = 0; i <= 8; i++)
+        if (numbers[i] > 1024 && numbers[i] <= INT32_MAX) numbers[i] = 1024;
+  }
+  if (chance(in, 12)) l.count = wild(in);
+  if (l.count > 8 && l.count <= INT32_MAX) l.count = 8;
+  if (chance(in, 20)) l.width = wild(in);
+  if (l.width > 60 && l.width <= INT32_MAX) l.width = 9;
+  return l;
+}
+
+static const tamis_token_lists *maybe_lists(input *in, const tamis_token_lists *l) { return chance(in, 24) ? NULL : l; }
+
+static void call_metrics(input *in) {
+  static double scores[1024];
+  static int64_t rows[8192];
+  static uint8_t steps[4096];
+  double corpus[64];
+  tamis_context *c = a_context(in);
+  const tamis_token_lists a = some_lists(in), b = some_lists(in);
+  const tamis_token_lists *h = maybe_lists(in, &a), *r = maybe_lists(in, &b);
+  int64_t owners[10] = {0};
+  for (int i = 1; i < 10; i++) owners[i] = chance(in, 30) ? wild(in) : owners[i - 1] + 1;
+  const int64_t *o = chance(in, 2) ? owners : NULL;
+  switch (below(in, 10)) {
+    case 0: {
+      tamis_bleu_options options = TAMIS_BLEU_OPTIONS_INIT;
+      const double weights[] = {(double)wild_float(in), 0.5, 0.25, 0.125, 0, 1, 1, 1};
+      options.rule = chance(in, 12) ? wild32(in) : (tamis_bleu_rule)below(in, 4);
+      options.smoothing = chance(in, 3) ? wild32(in) : (tamis_bleu_smoothing)below(in, 20);
+      options.max_n = chance(in, 8) ? wild32(in) : 1 + (int32_t)below(in, 4);
+      options.effective_order = chance(in, 12) ? wild32(in) : (int32_t)below(in, 2);
+      options.auto_reweigh = (int32_t)below(in, 2);
+      options.exact = (int32_t)below(in, 2);
+      options.has_pad = (int32_t)below(in, 2);
+      options.pad_id = wild32(in);
+      options.value = (double)wild_float(in);
+      options.alpha = (double)wild_float(in);
+      options.k = (double)wild_float(in);
+      options.weights = chance(in, 2) ? weights : NULL;
+      options.weight_lists = options.weights ? (int32_t)below(in, 3) : 0;
+      if (options.weights && options.max_n > 4 && options.max_n <= 16) options.max_n = 4;
+      judged(tamis_bleu(c, &options, h, r, o, chance(in, 4) ? wild(in) : 1, chance(in, 8) ? NULL : scores,
+                        chance(in, 8) ? NULL : corpus));
+      break;
+    }
+    case 1:
+      judged(tamis_ngram_statistics(c, h, r, o, chance(in, 4) ? wild(in) : 1, chance(in, 4) ? wild32(in) : 4, wild32(in),
+                                    (int32_t)below(in, 2), wild32(in), chance(in, 8) ? NULL : rows, NULL, NULL));
+      break;
+    case 2: {
+      tamis_chrf_options options = TAMIS_CHRF_OPTIONS_INIT;
+      options.char_order = chance(in, 4) ? wild32(in) : 6;
+      options.word_order = chance(in, 2) ? wild32(in) : 0;
+      options.beta = (double)wild_float(in);
+      judged(tamis_chrf(c, &options, h, r, maybe_lists(in, &a), maybe_lists(in, &b), o, scores, corpus, NULL));
+      break;
+    }
+    case 3: judged(tamis_ter(c, h, r, o, scores, corpus, rows, NULL, NULL, NULL)); break;
+    case 4: judged(tamis_rouge(c, chance(in, 4) ? wild32(in) : (int32_t)below(in, 4), h, r, scores, NULL, NULL)); break;
+    case 5: judged(tamis_rouge_lsum(c, h, owners, r, owners, below(in, 9), scores, NULL, NULL)); break;
+    case 6:
+      judged(tamis_meteor(c, h, r, o, (double)wild_float(in), (double)wild_float(in), (double)wild_float(in), scores));
+      judged(tamis_token_f1(c, h, r, o, scores, scores + 512));
+      break;
+    case 7:
+      judged(tamis_edit_distance(c, chance(in, 3) ? wild32(in) : (int32_t)below(in, 3), r, h, rows,
+                                 chance(in, 2) ? rows + 4096 : NULL, NULL, NULL));
+      judged(tamis_edit_alignment(a.ids, below(in, 60), b.ids, below(in, 60), steps, chance(in, 4) ? wild(in) : 120, rows));
+      break;
+    case 8:
+      judged(tamis_distinct_ngrams(h, chance(in, 3) ? wild32(in) : 4, rows, rows + 4096));
+      judged(tamis_self_bleu(h, chance(in, 3) ? wild32(in) : 3, scores));
+      judged(tamis_repetition(h, wild(in), rows));
+      break;
+    default: {
+      tamis_word_options options = TAMIS_WORD_OPTIONS_INIT;
+      tamis_word_ids *words = NULL;
+      tamis_token_lists found;
+      char text[64];
+      const int64_t starts[4] = {0, below(in, 20), 20 + below(in, 20), 40 + below(in, 24)};
+      for (size_t i = 0; i < sizeof text; i++) text[i] = (char)take(in, 1);
+      options.tokenizer = chance(in, 8) ? wild32(in) : (tamis_word_tokenizer)below(in, 12);
+      options.lowercase = (int32_t)below(in, 2);
+      options.normalised = (int32_t)below(in, 2);
+      options.no_punctuation = (int32_t)below(in, 2);
+      if (judged(tamis_word_ids_create(&options, text, starts, chance(in, 8) ? -wild(in) % 4 : 3, &words)) == TAMIS_OK) {
+        MUST(tamis_word_ids_get(words, &found, NULL) == TAMIS_OK && found.starts[0] == 0);
+        if (found.count > 1) MUST(tamis_self_bleu(&found, 4, scores) == TAMIS_OK);
+      }
+      tamis_word_ids_destroy(words);
+    }
+  }
+}
+
 static void set_up(void) {
   tamis_kv_options o = TAMIS_KV_OPTIONS_INIT;
   tamis_selector_options so = TAMIS_SELECTOR_OPTIONS_INIT;
@@ -350,7 +471,8 @@ static void set_up(void) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static void (*const calls[])(input *) = {call_context, call_cache,  call_selector,  call_sequences, call_sequences,
                                            call_append,  call_append, call_attend,    call_attend,    call_attention,
-                                           call_ops,     call_sparse, call_act,       call_act,       call_zero_tuning};
+                                           call_ops,     call_sparse, call_act,       call_act,       call_zero_tuning,
+                                           call_metrics, call_metrics};
   input in = {data, size};
   float before[16];
   if (!good_context) set_up();

@@ -19,6 +19,9 @@
  *   clusters.h    few documents for many: k-means, representatives (CRAG)
  *   dhsa.h        chunks of keys between learned boundaries, in a prompt and at decode (DHSA)
  *   annotation.h  word labels from pairs of a text and its compression (LLMLingua-2)
+ *   bleu.h        BLEU of token ids as NLTK, sacreBLEU, torchmetrics and TensorBLEU have it; n-gram statistics
+ *   word_ids.h    texts as the scorers cut them, as ids
+ *   sequence_metrics.h  chrF, TER, ROUGE, METEOR, F1, edit distances, diversity
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -39,5 +42,8 @@
 #include "tamis/clusters.h"
 #include "tamis/dhsa.h"
 #include "tamis/annotation.h"
+#include "tamis/bleu.h"
+#include "tamis/word_ids.h"
+#include "tamis/sequence_metrics.h"
 
 #endif /* TAMIS_H */

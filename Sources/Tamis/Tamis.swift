@@ -2,4 +2,5 @@
 @_exported import TamisAttention
 @_exported import TamisCore
 @_exported import TamisDevice
+@_exported import TamisMetrics
 @_exported import TamisText

@@ -8,7 +8,7 @@ struct TamisCommand: ParsableCommand {
     abstract: "Token selection for long-context language models.",
     discussion:
       "The library is used from C, C++, Python and Swift; this command shows what it is, what it found, and what it does.",
-    subcommands: [Annotate.self, Compress.self, Demo.self, Eval.self, Info.self, Snapshot.self, Version.self, Weights.self])
+    subcommands: [Annotate.self, Compress.self, Demo.self, Eval.self, Info.self, Score.self, Snapshot.self, Version.self, Weights.self])
 }
 
 struct Version: ParsableCommand {

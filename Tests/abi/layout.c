@@ -398,3 +398,57 @@ AT(tamis_chunk_index_options, open_tokens, 12);
 AT(tamis_chunk_index_options, pooling, 16);
 AT(tamis_chunk_index_options, sinks, 20);
 AT(tamis_chunk_index_options, local, 24);
+
+SIZE(tamis_token_lists, 40);
+AT(tamis_token_lists, ids, 0);
+AT(tamis_token_lists, starts, 8);
+AT(tamis_token_lists, lengths, 16);
+AT(tamis_token_lists, count, 24);
+AT(tamis_token_lists, width, 32);
+
+SIZE(tamis_bleu_options, 96);
+AT(tamis_bleu_options, struct_size, 0);
+AT(tamis_bleu_options, rule, 4);
+AT(tamis_bleu_options, smoothing, 8);
+AT(tamis_bleu_options, max_n, 12);
+AT(tamis_bleu_options, effective_order, 16);
+AT(tamis_bleu_options, auto_reweigh, 20);
+AT(tamis_bleu_options, exact, 24);
+AT(tamis_bleu_options, has_pad, 28);
+AT(tamis_bleu_options, pad_id, 32);
+AT(tamis_bleu_options, weight_lists, 36);
+AT(tamis_bleu_options, value, 40);
+AT(tamis_bleu_options, alpha, 48);
+AT(tamis_bleu_options, k, 56);
+AT(tamis_bleu_options, weights, 64);
+AT(tamis_bleu_options, weight_counts, 72);
+AT(tamis_bleu_options, progress, 80);
+AT(tamis_bleu_options, progress_user, 88);
+
+SIZE(tamis_bleu_report, 424);
+AT(tamis_bleu_report, struct_size, 0);
+AT(tamis_bleu_report, max_n, 4);
+AT(tamis_bleu_report, score, 8);
+AT(tamis_bleu_report, brevity_penalty, 16);
+AT(tamis_bleu_report, length, 24);
+AT(tamis_bleu_report, reference_length, 32);
+AT(tamis_bleu_report, precisions, 40);
+AT(tamis_bleu_report, matches, 168);
+AT(tamis_bleu_report, totals, 296);
+
+SIZE(tamis_word_options, 24);
+AT(tamis_word_options, struct_size, 0);
+AT(tamis_word_options, tokenizer, 4);
+AT(tamis_word_options, lowercase, 8);
+AT(tamis_word_options, normalised, 12);
+AT(tamis_word_options, no_punctuation, 16);
+AT(tamis_word_options, twice_from, 20);
+
+SIZE(tamis_chrf_options, 40);
+AT(tamis_chrf_options, struct_size, 0);
+AT(tamis_chrf_options, char_order, 4);
+AT(tamis_chrf_options, word_order, 8);
+AT(tamis_chrf_options, eps_smoothing, 12);
+AT(tamis_chrf_options, beta, 16);
+AT(tamis_chrf_options, progress, 24);
+AT(tamis_chrf_options, progress_user, 32);

@@ -126,6 +126,7 @@ void test_clusters(void);
 void test_dhsa(void);
 void test_annotation(void);
 void test_compression(void);
+void test_metrics(void);
 void test_threads(void);
 void test_opencl(void);
 void test_encoder(void);

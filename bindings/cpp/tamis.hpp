@@ -161,6 +161,9 @@ inline void init(tamis_compressor_options &o) { tamis_compressor_options_init(&o
 inline void init(tamis_compress_options &o) { tamis_compress_options_init(&o); }
 inline void init(tamis_boundary_options &o) { tamis_boundary_options_init(&o); }
 inline void init(tamis_chunk_index_options &o) { tamis_chunk_index_options_init(&o); }
+inline void init(tamis_bleu_options &o) { tamis_bleu_options_init(&o); }
+inline void init(tamis_word_options &o) { tamis_word_options_init(&o); }
+inline void init(tamis_chrf_options &o) { tamis_chrf_options_init(&o); }
 inline void init(tamis_retrieval_stats &s) { s = tamis_retrieval_stats TAMIS_RETRIEVAL_STATS_INIT; }
 
 template <class Options>
@@ -1036,6 +1039,71 @@ inline std::vector<std::int32_t> top_k(const Context &context, span<const float>
   check(tamis_top_k(context.get(), scores.data(), n, k, indices.data(), &count));
   indices.resize(static_cast<std::size_t>(count));
   return indices;
+}
+
+// ------------------------------------------------------------------------------------------------ metrics
+
+/// Sequences of token ids that live elsewhere, one after another: starts has one offset more than there are sequences.
+inline tamis_token_lists token_lists(span<const std::int32_t> ids, span<const std::int64_t> starts) {
+  tamis_token_lists lists{};
+  lists.ids = ids.data();
+  lists.starts = starts.data();
+  lists.count = static_cast<std::int64_t>(starts.size()) - 1;
+  return lists;
+}
+
+/// The words of texts as a scorer cuts them, numbered alike for equal words.
+class WordIDs {
+ public:
+  explicit WordIDs(span<const std::string_view> texts, const tamis_word_options &options = defaults<tamis_word_options>()) {
+    std::string all;
+    std::vector<std::int64_t> starts{0};
+    for (const std::string_view text : texts) {
+      all.append(text);
+      starts.push_back(static_cast<std::int64_t>(all.size()));
+    }
+    tamis_word_ids *handle = nullptr;
+    check(tamis_word_ids_create(&options, all.data(), starts.data(), static_cast<std::int64_t>(texts.size()), &handle));
+    handle_.reset(handle);
+    check(tamis_word_ids_get(handle, &lists_, &vocabulary_));
+  }
+  /// The sequences of `count` texts from `first` on; valid as long as this object.
+  tamis_token_lists lists(std::int64_t first, std::int64_t count) const {
+    if (first < 0 || count < 0 || first > lists_.count - count)
+      throw error(TAMIS_ERR_INVALID_ARGUMENT, "first is " + std::to_string(first) + " with count " + std::to_string(count) +
+                                                  "; expected texts of the " + std::to_string(lists_.count));
+    tamis_token_lists part = lists_;
+    part.starts += first;
+    part.count = count;
+    return part;
+  }
+  tamis_token_lists lists() const noexcept { return lists_; }
+  std::int64_t vocabulary() const noexcept { return vocabulary_; }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_word_ids *w) const noexcept { tamis_word_ids_destroy(w); }
+  };
+  std::unique_ptr<tamis_word_ids, Destroy> handle_;
+  tamis_token_lists lists_{};
+  std::int64_t vocabulary_ = 0;
+};
+
+/// BLEU of each hypothesis (candidates of them share a segment's references; references->count / segments each), one list of weights.
+inline std::vector<double> bleu(const Context &context, const tamis_token_lists &hypotheses, const tamis_token_lists &references,
+                                const tamis_bleu_options &options = defaults<tamis_bleu_options>(), std::int64_t candidates = 1) {
+  std::vector<double> scores(static_cast<std::size_t>(hypotheses.count < 0 ? 0 : hypotheses.count) *
+                             static_cast<std::size_t>(options.weight_lists > 1 ? options.weight_lists : 1));
+  check(tamis_bleu(context.get(), &options, &hypotheses, &references, nullptr, candidates, scores.data(), nullptr));
+  return scores;
+}
+
+/// BLEU of all hypotheses as one corpus, one list of weights.
+inline double corpus_bleu(const Context &context, const tamis_token_lists &hypotheses, const tamis_token_lists &references,
+                          const tamis_bleu_options &options = defaults<tamis_bleu_options>()) {
+  std::vector<double> corpus(static_cast<std::size_t>(options.weight_lists > 1 ? options.weight_lists : 1));
+  check(tamis_bleu(context.get(), &options, &hypotheses, &references, nullptr, 1, nullptr, corpus.data()));
+  return corpus.front();
 }
 
 }  // namespace tamis

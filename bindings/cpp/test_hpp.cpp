@@ -553,11 +553,32 @@ void chunks() {
   EXPECT(status_of([&] { tamis::BoundaryPredictor(context, "/nowhere"); }) == TAMIS_ERR_NOT_FOUND);
 }
 
+void metrics() {
+  tamis::Context context;
+  const std::string_view texts[] = {"the cat sat on the mat", "the cat is on the mat today"};
+  auto cut = tamis::defaults<tamis_word_options>();
+  cut.tokenizer = TAMIS_WORDS_13A;
+  const tamis::WordIDs words(texts, cut);
+  EXPECT(words.vocabulary() == 7 && words.lists().count == 2);
+  auto options = tamis::defaults<tamis_bleu_options>();
+  options.effective_order = 1;
+  const auto same = tamis::bleu(context, words.lists(0, 1), words.lists(0, 1), options);
+  EXPECT(same.size() == 1 && std::abs(same[0] - 100) < 1e-9);
+  const double corpus = tamis::corpus_bleu(context, words.lists(0, 1), words.lists(1, 1));
+  EXPECT(corpus > 0 && corpus < 50);
+  EXPECT(status_of([&] { words.lists(1, 2); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  options.max_n = 99;
+  EXPECT(status_of([&] { tamis::bleu(context, words.lists(0, 1), words.lists(1, 1), options); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  const std::int32_t ids[] = {1, 2, 3};
+  const std::int64_t starts[] = {0, 3};
+  EXPECT(tamis::bleu(context, tamis::token_lists(ids, starts), tamis::token_lists(ids, starts))[0] >= 0);
+}
+
 }  // namespace
 
 int main() {
   for (void (*test)() :
-       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression, chunks}) {
+       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression, chunks, metrics}) {
     try {
       test();
     } catch (const std::exception &e) {

@@ -16,3 +16,6 @@ void *_Nullable ts_zstd_decompressor(void);
 void ts_zstd_decompressor_free(void *_Nullable decompressor);
 // Decodes one frame of exactly `size` bytes into exactly `n` bytes and checks its checksum; 0, or -1 for anything else.
 int ts_zstd_decompress(void *_Nonnull decompressor, void *_Nonnull to, size_t n, const void *_Nonnull from, size_t size);
+
+// Decodes all frames of a file, of whatever size, into memory to `free`; NULL: damaged, truncated, or no memory.
+void *_Nullable ts_zstd_decode_all(const void *_Nonnull from, size_t size, size_t *_Nonnull n);

@@ -830,6 +830,142 @@ class tamis_sparse_options(Structure):
     ]
 
 
+# ------------------------------------------------------------------------------------------------------ bleu.h
+
+TAMIS_BLEU_SACREBLEU = 0
+TAMIS_BLEU_NLTK = 1
+TAMIS_BLEU_TORCHMETRICS = 2
+TAMIS_BLEU_TENSORBLEU = 3
+
+TAMIS_BLEU_SMOOTH_DEFAULT = -1
+TAMIS_BLEU_METHOD0 = 0
+TAMIS_BLEU_METHOD1 = 1
+TAMIS_BLEU_METHOD2 = 2
+TAMIS_BLEU_METHOD3 = 3
+TAMIS_BLEU_METHOD4 = 4
+TAMIS_BLEU_METHOD5 = 5
+TAMIS_BLEU_METHOD6 = 6
+TAMIS_BLEU_METHOD7 = 7
+TAMIS_BLEU_SMOOTH_NONE = 16
+TAMIS_BLEU_SMOOTH_EXP = 17
+TAMIS_BLEU_SMOOTH_FLOOR = 18
+TAMIS_BLEU_SMOOTH_ADD_K = 19
+
+TAMIS_LENGTH_SHORTEST = 0
+TAMIS_LENGTH_FIRST = 1
+
+TAMIS_BLEU_MAX_N = 16
+
+tamis_bleu_rule = c_int32
+tamis_bleu_smoothing = c_int32
+tamis_length_rule = c_int32
+
+
+class tamis_token_lists(Structure):
+    _fields_ = [
+        ("ids", POINTER(c_int32)),
+        ("starts", POINTER(c_int64)),
+        ("lengths", POINTER(c_int64)),
+        ("count", c_int64),
+        ("width", c_int64),
+    ]
+
+
+class tamis_bleu_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("rule", tamis_bleu_rule),
+        ("smoothing", tamis_bleu_smoothing),
+        ("max_n", c_int32),
+        ("effective_order", c_int32),
+        ("auto_reweigh", c_int32),
+        ("exact", c_int32),
+        ("has_pad", c_int32),
+        ("pad_id", c_int32),
+        ("weight_lists", c_int32),
+        ("value", c_double),
+        ("alpha", c_double),
+        ("k", c_double),
+        ("weights", POINTER(c_double)),
+        ("weight_counts", POINTER(c_int32)),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_bleu_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("max_n", c_int32),
+        ("score", c_double),
+        ("brevity_penalty", c_double),
+        ("length", c_int64),
+        ("reference_length", c_int64),
+        ("precisions", c_double * TAMIS_BLEU_MAX_N),
+        ("matches", c_double * TAMIS_BLEU_MAX_N),
+        ("totals", c_double * TAMIS_BLEU_MAX_N),
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- word_ids.h
+
+TAMIS_WORDS_NONE = 0
+TAMIS_WORDS_13A = 1
+TAMIS_WORDS_INTL = 2
+TAMIS_WORDS_CHAR = 3
+TAMIS_WORDS_ZH = 4
+TAMIS_WORDS_TER = 5
+TAMIS_WORDS_ROUGE = 6
+TAMIS_WORDS_ROUGE_STEM = 7
+TAMIS_WORDS_SQUAD = 8
+TAMIS_WORDS_CHRF = 9
+TAMIS_WORDS_CODE_POINTS = 10
+TAMIS_WORDS_CHRF_CHARS = 11
+
+tamis_word_tokenizer = c_int32
+
+
+class tamis_word_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("tokenizer", tamis_word_tokenizer),
+        ("lowercase", c_int32),
+        ("normalised", c_int32),
+        ("no_punctuation", c_int32),
+        ("twice_from", c_int32),
+    ]
+
+
+class tamis_word_ids(Structure):
+    """Opaque."""
+
+
+# ------------------------------------------------------------------------------------------ sequence_metrics.h
+
+TAMIS_EDIT_LEVENSHTEIN = 0
+TAMIS_EDIT_INDEL = 1
+TAMIS_EDIT_OSA = 2
+
+TAMIS_EDIT_MATCH = 0
+TAMIS_EDIT_SUBSTITUTE = 1
+TAMIS_EDIT_DELETE = 2
+TAMIS_EDIT_INSERT = 3
+
+tamis_edit_kind = c_int32
+
+
+class tamis_chrf_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("char_order", c_int32),
+        ("word_order", c_int32),
+        ("eps_smoothing", c_int32),
+        ("beta", c_double),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
@@ -861,6 +997,10 @@ _predictor = POINTER(tamis_boundary_predictor)
 _chunk_index = POINTER(tamis_chunk_index)
 
 _act_state = POINTER(tamis_act_state)
+_lists = POINTER(tamis_token_lists)
+_bleu_options = POINTER(tamis_bleu_options)
+_words = POINTER(tamis_word_ids)
+_u8 = POINTER(c_uint8)
 
 Status = tamis_status
 
@@ -1049,6 +1189,37 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_chunk_index_append": (Status, (_chunk_index, _tensor, _i64, c_int64)),
     "tamis_chunk_index_truncate": (Status, (_chunk_index, c_int64)),
     "tamis_chunk_index_select": (Status, (_chunk_index, _tensor, c_int64, _i32, c_int64, _i64)),
+    # bleu.h
+    "tamis_bleu_options_init": (None, (_bleu_options,)),
+    "tamis_ngram_statistics": (
+        Status, (_context, _lists, _lists, _i64, c_int64, c_int32, tamis_length_rule, c_int32, c_int32, _i64,
+                 tamis_progress_fn, c_void_p)),
+    "tamis_bleu_finish": (Status, (_bleu_options, _i64, c_int64, c_int32, _f64, _f64)),
+    "tamis_bleu": (Status, (_context, _bleu_options, _lists, _lists, _i64, c_int64, _f64, _f64)),
+    "tamis_bleu_details": (Status, (_bleu_options, _i64, c_int64, c_int32, POINTER(tamis_bleu_report))),
+    "tamis_bleu_resample": (
+        Status, (_context, _bleu_options, _i64, c_int64, c_int32, _i32, c_int64, c_int32, _f64)),
+    # word_ids.h
+    "tamis_word_options_init": (None, (POINTER(tamis_word_options),)),
+    "tamis_word_ids_create": (Status, (POINTER(tamis_word_options), c_char_p, _i64, c_int64, POINTER(_words))),
+    "tamis_word_ids_destroy": (None, (_words,)),
+    "tamis_word_ids_get": (Status, (_words, _lists, _i64)),
+    # sequence_metrics.h
+    "tamis_chrf_options_init": (None, (POINTER(tamis_chrf_options),)),
+    "tamis_chrf": (
+        Status, (_context, POINTER(tamis_chrf_options), _lists, _lists, _lists, _lists, _i64, _f64, _f64, _i64)),
+    "tamis_ter": (Status, (_context, _lists, _lists, _i64, _f64, _f64, _i64, _f64, tamis_progress_fn, c_void_p)),
+    "tamis_rouge": (Status, (_context, c_int32, _lists, _lists, _f64, tamis_progress_fn, c_void_p)),
+    "tamis_rouge_lsum": (
+        Status, (_context, _lists, _i64, _lists, _i64, c_int64, _f64, tamis_progress_fn, c_void_p)),
+    "tamis_meteor": (Status, (_context, _lists, _lists, _i64, c_double, c_double, c_double, _f64)),
+    "tamis_token_f1": (Status, (_context, _lists, _lists, _i64, _f64, _f64)),
+    "tamis_edit_distance": (
+        Status, (_context, tamis_edit_kind, _lists, _lists, _i64, _i64, tamis_progress_fn, c_void_p)),
+    "tamis_edit_alignment": (Status, (_i32, c_int64, _i32, c_int64, _u8, c_int64, _i64)),
+    "tamis_distinct_ngrams": (Status, (_lists, c_int32, _i64, _i64)),
+    "tamis_self_bleu": (Status, (_lists, c_int32, _f64)),
+    "tamis_repetition": (Status, (_lists, c_int64, _i64)),
 }
 
 #: Functions whose NOT_FOUND means a file.
