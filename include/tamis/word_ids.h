@@ -32,7 +32,7 @@ typedef struct tamis_word_options {
   int32_t lowercase;              /* 0; 1: as Python's str.lower, before the tokenizer */
   int32_t normalised;             /* 0; TER: marks apart, as mteval */
   int32_t no_punctuation;         /* 0; TER: without . , ? : ; ! " ( ) */
-  int32_t twice_from;             /* 0; TER, n > 0: texts n and on are cut, joined and cut again, as sacreBLEU cuts references */
+  int32_t twice_from;             /* 0; TER, n > 0: texts from n on are cut, joined, cut again, as sacreBLEU's references */
 } tamis_word_options;
 
 #define TAMIS_WORD_OPTIONS_INIT {sizeof(tamis_word_options), TAMIS_WORDS_NONE, 0, 0, 0, 0}

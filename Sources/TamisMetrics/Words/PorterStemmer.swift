@@ -14,15 +14,14 @@ struct PorterStemmer {
     return forms
   }()
 
-  /// A suffix, what takes its place, and what must hold of the stem before it.
-  private struct Rule {
-    let suffix: Word
-    let replacement: Word
-    let holds: (Word) -> Bool
-    init(_ suffix: String, _ replacement: String, _ holds: @escaping (Word) -> Bool = { PorterStemmer.measure($0) > 0 }) {
-      self.suffix = Array(suffix.utf8)
-      self.replacement = Array(replacement.utf8)
-      self.holds = holds
+  /// A suffix, and what takes its place.
+  private typealias Rule = (suffix: Word, replacement: Word)
+
+  /// "ational>ate tional>tion"
+  private static func rules(_ text: String) -> [Rule] {
+    Array(text.utf8).split(separator: 0x20).map { rule in
+      let parts = rule.split(separator: 0x3e, omittingEmptySubsequences: false)
+      return (Array(parts[0]), Array(parts[1]))
     }
   }
 
@@ -33,8 +32,7 @@ struct PorterStemmer {
     word = Self.pastAndProgressive(word)
     if Self.ends(word, "y"), word.count > 2, Self.isConsonant(word, word.count - 2) { word[word.count - 1] = 0x69 }
     word = Self.double(word)
-    word = Self.apply(word, Self.step3)
-    word = Self.apply(word, Self.step4)
+    word = Self.last(Self.apply(word, Self.step3, above: 0))
     if Self.ends(word, "e") {
       let stem = Array(word.dropLast())
       let m = Self.measure(stem)
@@ -76,23 +74,18 @@ struct PorterStemmer {
     return n == 2 && !isConsonant(word, 0) && isConsonant(word, 1)
   }
 
-  /// The first rule whose suffix is there decides, whether its condition holds or not.
-  private static func apply(_ word: Word, _ rules: [Rule]) -> Word {
+  /// The first rule whose suffix is there decides, whether the stem before it has more than `least` or not.
+  private static func apply(_ word: Word, _ rules: [Rule], above least: Int) -> Word {
     for rule in rules where ends(word, rule.suffix) {
       let stem = Array(word.dropLast(rule.suffix.count))
-      return rule.holds(stem) ? stem + rule.replacement : word
+      return measure(stem) > least ? stem + rule.replacement : word
     }
     return word
   }
 
   private static func plural(_ word: Word) -> Word {
     if ends(word, "ies") && word.count == 4 { return Array(word.dropLast()) }
-    return apply(
-      word,
-      [
-        Rule("sses", "ss") { _ in true }, Rule("ies", "i") { _ in true }, Rule("ss", "ss") { _ in true },
-        Rule("s", "") { _ in true },
-      ])
+    return apply(word, step1, above: -1)
   }
 
   private static func pastAndProgressive(_ word: Word) -> Word {
@@ -118,25 +111,25 @@ struct PorterStemmer {
 
   private static func double(_ word: Word) -> Word {
     if ends(word, "alli") && measure(Array(word.dropLast(4))) > 0 { return double(Array(word.dropLast(2))) }
-    return apply(word, step2)
+    // NLTK measures what is before "ogi": the l counts.
+    if ends(word, "logi") { return measure(Array(word.dropLast(3))) > 0 ? Array(word.dropLast()) : word }
+    return apply(word, step2, above: 0)
   }
 
-  nonisolated(unsafe) private static let step2: [Rule] = [
-    Rule("ational", "ate"), Rule("tional", "tion"), Rule("enci", "ence"), Rule("anci", "ance"), Rule("izer", "ize"),
-    Rule("bli", "ble"), Rule("alli", "al"), Rule("entli", "ent"), Rule("eli", "e"), Rule("ousli", "ous"),
-    Rule("ization", "ize"), Rule("ation", "ate"), Rule("ator", "ate"), Rule("alism", "al"), Rule("iveness", "ive"),
-    Rule("fulness", "ful"), Rule("ousness", "ous"), Rule("aliti", "al"), Rule("iviti", "ive"), Rule("biliti", "ble"),
-    // NLTK measures the word without "ogi" minus one letter: the l counts.
-    Rule("fulli", "ful"), Rule("logi", "log") { measure($0 + [0x6c]) > 0 },
-  ]
-  nonisolated(unsafe) private static let step3: [Rule] = [
-    Rule("icate", "ic"), Rule("ative", ""), Rule("alize", "al"), Rule("iciti", "ic"), Rule("ical", "ic"), Rule("ful", ""),
-    Rule("ness", ""),
-  ]
-  nonisolated(unsafe) private static let step4: [Rule] = {
-    let long: (Word) -> Bool = { measure($0) > 1 }
-    let before = ["al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent"].map { Rule($0, "", long) }
-    let ion = Rule("ion", "") { measure($0) > 1 && ($0.last == 0x73 || $0.last == 0x74) }
-    return before + [ion] + ["ou", "ism", "ate", "iti", "ous", "ive", "ize"].map { Rule($0, "", long) }
-  }()
+  /// Step 4, in which "ion" also wants an s or a t before it.
+  private static func last(_ word: Word) -> Word {
+    if ends(word, "ion") {
+      let stem = Array(word.dropLast(3))
+      return measure(stem) > 1 && (stem.last == 0x73 || stem.last == 0x74) ? stem : word
+    }
+    return apply(word, step4, above: 1)
+  }
+
+  private static let step1 = rules("sses>ss ies>i ss>ss s>")
+  private static let step2 = rules(
+    "ational>ate tional>tion enci>ence anci>ance izer>ize bli>ble alli>al entli>ent eli>e ousli>ous ization>ize ation>ate "
+      + "ator>ate alism>al iveness>ive fulness>ful ousness>ous aliti>al iviti>ive biliti>ble fulli>ful")
+  private static let step3 = rules("icate>ic ative> alize>al iciti>ic ical>ic ful> ness>")
+  private static let step4 = rules(
+    "al> ance> ence> er> ic> able> ible> ant> ement> ment> ent> ou> ism> ate> iti> ous> ive> ize>")
 }
