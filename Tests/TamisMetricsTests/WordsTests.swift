@@ -17,7 +17,7 @@ import Testing
     (.v13a, "Hello, world.", "Hello , world ."),
     (.v13a, "3.14 and 1,000 in 10-20", "3.14 and 1,000 in 10 - 20"),
     (.v13a, "a..b <skipped>&quot;x&quot; -\nend", "a . . b \" x \" end"),
-    (.international, "it's 5. «q» $5", "it ' s 5. « q » $ 5"),
+    (.international, "it's 5. «q» $5", "it ' s 5 . « q » $ 5"),
     (.chinese, "你好。a,b", "你 好 。 a , b"),
     (.chinese, "x\u{2014}y\u{20010}z", "x \u{2014} y\u{20010}z"),
     (.characters, "a b\u{3000}c", "a b c"),
