@@ -64,7 +64,10 @@ struct AttentionTensors {
     try requireNDim(of: self.k, like: self.q)
     try requireShape(of: self.v, like: self.k)
     try requireShape(of: self.out, like: self.q)
-    try checkHeads()
+    try checkHeads(self.q, self.k)
+    guard self.v.view.dtype == self.k.view.dtype else {
+      throw TamisError(.unsupported, "v->dtype is \(self.v.view.dtype.name); expected \(self.k.view.dtype.name), the dtype of k")
+    }
     try requireApart(self.out, self.q, self.k, self.v)
     if let lse = self.lse {
       try requireShape(of: lse, like: self.q, dims: self.q.view.ndim - 1)
@@ -75,31 +78,23 @@ struct AttentionTensors {
 
   /// The dimension of heads: 0, or 1 behind that of the batch.
   var heads: Int { q.view.ndim - 3 }
-
-  private func checkHeads() throws(TamisError) {
-    let (a, b, h) = (q.view, k.view, heads)
-    if h == 1 { try require(b.shape[0] == a.shape[0], "k->shape[0] is \(b.shape[0]); expected \(a.shape[0]), the batch of q") }
-    try require(
-      a.shape[h] % b.shape[h] == 0,
-      "q->shape[\(h)] is \(a.shape[h]) heads; expected a multiple of the \(b.shape[h]) heads of k")
-    let dim = a.shape[h + 2]
-    try require(b.shape[h + 2] == dim, "k->shape[\(h + 2)] is \(b.shape[h + 2]); expected \(dim), the head_dim of q")
-    guard dim % 8 == 0, dim <= 256 else {
-      throw TamisError(.unsupported, "q->shape[\(h + 2)] is \(dim), the head_dim; expected a multiple of 8 from 8 to 256")
-    }
-    guard v.view.dtype == b.dtype else {
-      throw TamisError(.unsupported, "v->dtype is \(v.view.dtype.name); expected \(b.dtype.name), the dtype of k")
-    }
-  }
 }
 
 func attentionRule(_ options: tamis_attention_options, _ t: AttentionTensors)
   throws(TamisError) -> (AttentionRule, DenseMask)
 {
-  let mask = try placement(options, queries: t.q.view.shape[t.heads + 1], keys: t.k.view.shape[t.heads + 1])
+  try attentionRule(options, q: t.q.view, k: t.k.view)
+}
+
+/// The softmax and the mask of a call with queries and keys [(batch,) heads, n, head_dim].
+func attentionRule(_ options: tamis_attention_options, q: TensorView, k: TensorView)
+  throws(TamisError) -> (AttentionRule, DenseMask)
+{
+  let n = q.ndim
+  let mask = try placement(options, queries: q.shape[n - 2], keys: k.shape[n - 2])
   let rule = try softmaxRule(
-    scale: options.scale, softcap: options.softcap, window: options.window, headDim: t.q.view.shape[t.heads + 2],
-    bias: options.key0_bias, heads: t.q.view.shape[t.heads])
+    scale: options.scale, softcap: options.softcap, window: options.window, headDim: q.shape[n - 1], bias: options.key0_bias,
+    heads: q.shape[n - 3])
   return (rule, mask)
 }
 

@@ -27,12 +27,7 @@ public struct SparseInput: @unchecked Sendable {
   public var headDim: Int { q.shape[2] }
 
   /// Keys that query i may see.
-  public func legal(_ i: Int) -> Range<Int> {
-    let token = mask.queryOffset + i
-    let high = mask.causal ? min(max(token + 1, 0), keys) : keys
-    let low = rule.window > 0 ? min(max(token - rule.window + 1, 0), keys) : 0
-    return low..<max(low, high)
-  }
+  public func legal(_ i: Int) -> Range<Int> { mask.seen(by: i, window: rule.window, of: keys) }
 }
 
 /// A method of sparse prefill: scores key tiles and spends a budget on them; it never attends. One file each.

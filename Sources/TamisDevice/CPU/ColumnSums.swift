@@ -14,9 +14,8 @@ extension CPUBackend {
     let low = shared.take(Int.self, c)
     let high = shared.take(Int.self, c)
     for i in 0..<c {
-      let token = mask.queryOffset + i
-      high[i] = mask.causal ? rows.places(before: token + 1) : rows.count
-      low[i] = rule.window > 0 ? rows.places(before: token - rule.window + 1) : 0
+      let seen = mask.seen(by: i, window: rule.window, of: rows.count)
+      (low[i], high[i]) = (seen.lowerBound, seen.upperBound)
     }
     let work = ColumnSums(
       rows: rows, rule: rule, q: q, lse: lse, heads: heads, group: q.shape[0] / k.shape[0], low: low, high: high, sums: sums,
