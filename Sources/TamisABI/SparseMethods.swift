@@ -35,7 +35,7 @@ struct SparseMethod {
         queryBlock: fields.queryBlock(), keyBlock: fields.keyBlock(32), granularity: fields.granularity(),
         chunks: fields.chunks(), pooling: fields.pooling(), budget: fields.chunkBudget(), sinks: fields.sinks(128),
         local: fields.tokens(raw.local, "local", 128), instructionTokens: fields.instructionTokens(),
-        literal: raw.method == TAMIS_SPARSE_COMPAT_DHSA)
+        literal: raw.method == TAMIS_SPARSE_COMPAT_DHSA, headLists: flag(raw.head_lists, "head_lists"))
     case TAMIS_SPARSE_DHSA_TOPK, TAMIS_SPARSE_DHSA_A:
       return try StructuredTopK(
         queryBlock: fields.queryBlock(), keyBlock: fields.keyBlock(64), density: fields.density, score: fields.score(),
@@ -46,7 +46,8 @@ struct SparseMethod {
     case TAMIS_SPARSE_DHSA_VS:
       return try DHSAVerticalSlash(
         queryBlock: fields.queryBlock(), keyBlock: fields.keyBlock(64), density: fields.density,
-        ratio: fields.share(raw.vertical_ratio, 0.5), sampledRows: fields.number(raw.sampled_rows, "sampled_rows", 64))
+        ratio: fields.share(raw.vertical_ratio, 0.5),
+        sampledRows: fields.number(raw.sampled_rows, "sampled_rows", min(64, max(1, fields.queryBlock()))))
     case TAMIS_SPARSE_DHSA_VSB, TAMIS_SPARSE_COMPAT_DHSA_VSB:
       return try DHSABlockSlash(
         queryBlock: fields.queryBlock(), keyBlock: fields.keyBlock(64), density: fields.density,

@@ -3,7 +3,7 @@ import CTamis
 import Tamis
 
 extension tamis_sparse_options: VersionedStruct {
-  static var firstSize: Int { 208 }
+  static var firstSize: Int { 216 }
   static var defaults: Self {
     Self(
       struct_size: currentSize, method: TAMIS_SPARSE_DHSA_TOPK, query_block: 0, key_block: 0, share_group: 0, sinks: 0,
@@ -11,7 +11,8 @@ extension tamis_sparse_options: VersionedStruct {
       n_boundaries: 0, boundary_options: nil, granularity: TAMIS_GRANULARITY_TILES, pooling: TAMIS_CHUNK_SQRT,
       score: TAMIS_BLOCK_SCORE_LSE8, row_min: 0, row_max: 0, vertical_ratio: 0, sampled_rows: 0, vertical: 0, slash: 0,
       max_blocks: 0, patterns: nil, similarity: -2, min_budget: 0, max_budget: 0, stride: 0, top_share: 0, smooth_keys: 0,
-      pv_threshold: 0, head_coverage: nil, progress: nil, progress_user: nil)
+      pv_threshold: 0, head_coverage: nil, progress: nil, progress_user: nil, head_lists: 0,
+      reserved: 0)
   }
 }
 

@@ -143,7 +143,7 @@ AT(tamis_retrieval_stats, chunks_dense, 40);
 AT(tamis_retrieval_stats, selections, 48);
 AT(tamis_retrieval_stats, cache_hits, 56);
 
-SIZE(tamis_sparse_options, 208);
+SIZE(tamis_sparse_options, 216);
 AT(tamis_sparse_options, struct_size, 0);
 AT(tamis_sparse_options, method, 4);
 AT(tamis_sparse_options, query_block, 8);
@@ -181,6 +181,8 @@ AT(tamis_sparse_options, pv_threshold, 180);
 AT(tamis_sparse_options, head_coverage, 184);
 AT(tamis_sparse_options, progress, 192);
 AT(tamis_sparse_options, progress_user, 200);
+AT(tamis_sparse_options, head_lists, 208);
+AT(tamis_sparse_options, reserved, 212);
 
 SIZE(tamis_head_pattern, 12);
 AT(tamis_head_pattern, method, 0);

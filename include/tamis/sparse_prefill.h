@@ -6,7 +6,8 @@
  *   TAMIS_SPARSE_DENSE            every legal tile
  *   TAMIS_SPARSE_DHSA             DHSA v1 (arXiv 2510.24606 v1): chunks of variable length between learned boundaries, scored
  *                                 by sqrt(len) * mean key . mean query; the tokens of the best chunks, sinks and the local band,
- *                                 up to `budget` tokens a query block. One list for all heads
+ *                                 up to `budget` tokens a query block. One list for all heads, or
+ *                                 one for each (`head_lists`)
  *   TAMIS_SPARSE_DHSA_TOPK        DHSA v2 (arXiv 2510.24606 v2) structured top-k: block 0 and the band of the query block are
  *                                 forced, the rest of `density` goes to the best blocks below the band by `score`
  *   TAMIS_SPARSE_DHSA_A           v2 with block 0 and the last block only forced
@@ -83,7 +84,7 @@ typedef struct tamis_head_pattern {
 typedef struct tamis_sparse_options {
   uint32_t struct_size;
   tamis_sparse_method method;  /* TAMIS_SPARSE_DHSA_TOPK */
-  int32_t query_block;         /* 128 (VERTICAL_SLASH, BLOCK_TOPK, MINFERENCE: 64); a multiple of 32 to 4096, DHSA: any */
+  int32_t query_block;         /* 128 (VERTICAL_SLASH, BLOCK_TOPK, MINFERENCE: 64); a multiple of 8 to 4096, DHSA: any */
   int32_t key_block;           /* 64 (DHSA: 32; FLEXPREFILL, XATTENTION: 128); a multiple of 8 to 4096, DHSA: any */
   int32_t share_group;         /* 1: one list per KV head, the union of those of its query heads. 0 */
   int32_t sinks;               /* DHSA: 128, at most a quarter of the budget. A_SHAPE: 128. SPARGE: 1 keeps tile 0. -1: none */
@@ -105,8 +106,8 @@ typedef struct tamis_sparse_options {
   float row_min, row_max;      /* DHSA_TOPK: budgets of query blocks within these multiples of the density, by the entropy of
                                   their scores, at a constant total for each head; 0, 0: all alike */
   float vertical_ratio;        /* DHSA_VS: share of the budget that goes to columns; 0.5 */
-  int32_t sampled_rows;        /* last queries that are scored. DHSA_VS: evenly spaced in the last block, 64. VERTICAL_SLASH,
-                                  MINFERENCE: the last 64. FLEXPREFILL: the last 128 */
+  int32_t sampled_rows;        /* last queries that are scored. DHSA_VS: evenly spaced in the last block, 64 or all of it.
+                                  VERTICAL_SLASH, MINFERENCE: the last 64. FLEXPREFILL: the last 128 */
 
   int32_t vertical, slash;     /* VERTICAL_SLASH: 1000, 6096 */
   int32_t max_blocks;          /* BLOCK_TOPK: 100 */
@@ -122,12 +123,16 @@ typedef struct tamis_sparse_options {
 
   tamis_progress_fn progress;
   void *progress_user;
+
+  int32_t head_lists;          /* DHSA: 0: one list for all heads, as the paper has it. 1 (ours): a list for each query head, by its
+                                  own queries and its KV head's keys: more mass at the same density, a selection per head */
+  uint32_t reserved;           /* 0 */
 } tamis_sparse_options;
 
 #define TAMIS_SPARSE_OPTIONS_INIT                                                                                     \
   {sizeof(tamis_sparse_options), TAMIS_SPARSE_DHSA_TOPK, 0, 0, 0, 0, -1, 0.0f, 0.0f, 0, 0, 0, NULL, NULL, 0, NULL,    \
    TAMIS_GRANULARITY_TILES, TAMIS_CHUNK_SQRT, TAMIS_BLOCK_SCORE_LSE8, 0.0f, 0.0f, 0.0f, 0, 0, 0, 0, NULL,             \
-   -2.0f, 0, 0, 0, 0.0f, 0, 0.0f, NULL, NULL, NULL}
+   -2.0f, 0, 0, 0, 0.0f, 0, 0.0f, NULL, NULL, NULL, 0, 0}
 void tamis_sparse_options_init(tamis_sparse_options *options);
 
 /* Chooses tiles for a prompt. q [batch, q_heads, q_len, head_dim], k [batch, kv_heads, k_len, head_dim] or without batch, rotated;

@@ -69,37 +69,43 @@ struct ChunkRanking {
   }
 }
 
-/// One vector per chunk of keys, [chunks][headDim] f32: pooled over tokens, averaged over KV heads. Sums in f32 over runs of
-/// `run` keys, in f64 over those.
+/// One vector per chunk of keys: pooled over tokens, [chunks][headDim] f32 averaged over KV heads, or [kvHeads][chunks][headDim].
+/// Sums in f32 over runs of `run` keys, in f64 over those.
 final class ChunkVectors: @unchecked Sendable {
   static let run = 128
   let count, headDim: Int
   private let values: FloatTable
 
   init(
-    _ k: TensorView, _ boundaries: [Int64], _ pooling: ChunkPooling, _ parallel: (Int, (Int) -> Void) -> Void
+    _ k: TensorView, _ boundaries: [Int64], _ pooling: ChunkPooling, ofEachHead: Bool = false,
+    _ parallel: (Int, (Int) -> Void) -> Void
   ) throws(TamisError) {
     count = boundaries.count - 1
     headDim = k.shape[2]
-    values = try FloatTable(count * headDim)
+    values = try FloatTable((ofEachHead ? k.shape[0] : 1) * count * headDim)
     let home = UncheckedPointer(values.start)
+    let groups = ofEachHead ? (0..<k.shape[0]).map { $0..<$0 + 1 } : [0..<k.shape[0]]
     // Tasks of about 1024 tokens, a whole number of chunks each.
     var starts = [0]
     for c in 1..<count + 1 where boundaries[c] - boundaries[starts[starts.count - 1]] >= 1024 || c == count { starts.append(c) }
-    parallel(starts.count - 1) { [headDim] task in
+    parallel(starts.count - 1) { [headDim, count] task in
       let sum = VectorSum(k)
-      for c in starts[task]..<starts[task + 1] {
-        let tokens = Int(boundaries[c])..<Int(boundaries[c + 1])
-        sum.reset()
-        for g in 0..<k.shape[0] { sum.add(head: g, tokens) }
-        sum.write(times: pooling.weight(tokens.count) / Double(k.shape[0]), to: home.pointer + c * headDim)
+      for (i, heads) in groups.enumerated() {
+        for c in starts[task]..<starts[task + 1] {
+          let tokens = Int(boundaries[c])..<Int(boundaries[c + 1])
+          sum.reset()
+          for g in heads { sum.add(head: g, tokens) }
+          sum.write(times: pooling.weight(tokens.count) / Double(heads.count), to: home.pointer + (i * count + c) * headDim)
+        }
       }
     }
   }
 
-  /// scores[i] = query . vector of chunk first + i. The query has headDim numbers.
-  func score(_ query: UnsafeMutablePointer<Float>, first: Int, count: Int, into scores: UnsafeMutablePointer<Float>) {
-    dotRows(query, values.start + first * headDim, headDim, count, scores)
+  /// scores[i] = query . vector of chunk first + i. The query has headDim numbers. `head`: of vectors of each KV head.
+  func score(
+    _ query: UnsafeMutablePointer<Float>, head: Int = 0, first: Int, count n: Int, into scores: UnsafeMutablePointer<Float>
+  ) {
+    dotRows(query, values.start + (head * count + first) * headDim, headDim, n, scores)
   }
 }
 

@@ -77,12 +77,17 @@ struct ChunkRow {
   private let method: DHSA
   private let input: SparseInput
   private let queries: Range<Int>
+  /// The query head that the list is for; nil: all of them, by their mean.
+  private let head: Int?
   private let boundaries: [Int64]
   private let vectors: ChunkVectors
 
-  init(_ method: DHSA, _ input: SparseInput, _ block: Int, _ boundaries: [Int64], _ vectors: ChunkVectors) {
+  init(
+    _ method: DHSA, _ input: SparseInput, _ block: Int, head: Int?, _ boundaries: [Int64], _ vectors: ChunkVectors
+  ) {
     self.method = method
     self.input = input
+    self.head = head
     queries = block * method.queryBlock..<min((block + 1) * method.queryBlock, input.queries)
     self.boundaries = boundaries
     self.vectors = vectors
@@ -154,9 +159,10 @@ struct ChunkRow {
     withUnsafeTemporaryAllocation(of: Float.self, capacity: d + count) { memory in
       let query = memory.baseAddress!
       let sum = VectorSum(input.q)
-      for h in 0..<input.heads { sum.add(head: h, queries) }
-      sum.write(times: 1 / Double(input.heads * queries.count), to: query)
-      vectors.score(query, first: first, count: count, into: query + d)
+      let heads = head.map { $0..<$0 + 1 } ?? 0..<input.heads
+      for h in heads { sum.add(head: h, queries) }
+      sum.write(times: 1 / Double(heads.count * queries.count), to: query)
+      vectors.score(query, head: head.map { $0 / input.group } ?? 0, first: first, count: count, into: query + d)
       ranking.start(query + d, first: first, count: count)
     }
     return ranking

@@ -2,7 +2,8 @@ public import TamisCore
 public import TamisDevice
 
 /// DHSA v1 (arXiv 2510.24606 v1): keys in chunks of variable length, a chunk scored by its pooled key against the mean query of
-/// a block, the tokens of the best chunks attended together with the first keys and the local band. One list for all heads.
+/// a block, the tokens of the best chunks attended together with the first keys and the local band. One list for all heads, by the
+/// mean of their queries and keys, or (`headLists`, ours) a list for each query head by its own.
 ///
 /// The rule: sinks, the local band and the best other tokens, `budget` of them in all. Legal are the keys that some query of
 /// the block may see. Sinks are the first min(`sinks`, budget / 4) legal keys; the band is the last `local` of them, less
@@ -45,13 +46,14 @@ public struct DHSA: TileSelector {
   /// The last queries of the call, attended densely.
   public let instructionTokens: Int
   public let literal: Bool
+  public let headLists: Bool
 
   /// - Parameter keyBlock: of tile granularity and `literal` false; else lists are of tokens.
   /// - Throws: `invalidArgument` for a number out of range; `literal` takes blocks of 128 only.
   public init(
     queryBlock: Int = 128, keyBlock: Int = 32, granularity: Granularity = .tiles, chunks: Chunks? = nil,
     pooling: ChunkPooling = .squareRoot, budget: Budget = .density(0.125), sinks: Int = 128, local: Int = 128,
-    instructionTokens: Int = 64, literal: Bool = false
+    instructionTokens: Int = 64, literal: Bool = false, headLists: Bool = false
   ) throws(TamisError) {
     try require(queryBlock >= 1, "query_block is \(queryBlock); expected at least 1")
     try require(keyBlock >= 1, "key_block is \(keyBlock); expected at least 1")
@@ -65,6 +67,7 @@ public struct DHSA: TileSelector {
     if case .uniform(let n)? = chunks { try require(n >= 1, "key_block is \(n); expected at least 1") }
     if case .predicted(_, let options?)? = chunks { try options.check() }
     if literal { try require(queryBlock == 128, "query_block is \(queryBlock); expected 128 for the literal form") }
+    try require(!literal || !headLists, "head_lists is 1; expected 0 for the literal form")
     self.queryBlock = queryBlock
     self.keyBlock = granularity == .tiles && !literal ? keyBlock : 1
     self.chunks = chunks ?? .uniform(keyBlock)
@@ -74,20 +77,21 @@ public struct DHSA: TileSelector {
     self.local = local
     self.instructionTokens = instructionTokens
     self.literal = literal
+    self.headLists = headLists
   }
 
-  public func listHeads(_ input: SparseInput) -> Int { 1 }
+  public func listHeads(_ input: SparseInput) -> Int { headLists ? input.heads : 1 }
 
   public func select(_ input: SparseInput, on backend: any Backend, progress: Progress?) throws(TamisError) -> TileSelection {
     guard input.mask.causal else { throw TamisError(.unsupported, "causal is 0; DHSA chooses keys before their queries") }
     let boundaries = try boundaries(input, on: backend, progress: progress)
-    let vectors = try ChunkVectors(input.k, boundaries, pooling) { backend.parallel($0, $1) }
+    let vectors = try ChunkVectors(input.k, boundaries, pooling, ofEachHead: headLists) { backend.parallel($0, $1) }
     let blocks = (input.queries + queryBlock - 1) / queryBlock
-    var rows = [ContiguousArray<Int32>](repeating: [], count: blocks)
+    var rows = [ContiguousArray<Int32>](repeating: [], count: listHeads(input) * blocks)
     rows.withUnsafeMutableBufferPointer { rows in
       let home = UncheckedPointer(rows.baseAddress!)
-      backend.parallel(blocks) { b in
-        home.pointer[b] = ChunkRow(self, input, b, boundaries, vectors).list()
+      backend.parallel(rows.count) { i in
+        home.pointer[i] = ChunkRow(self, input, i % blocks, head: headLists ? i / blocks : nil, boundaries, vectors).list()
       }
     }
     if let progress, !progress(1) { throw TamisError(.cancelled, "progress returned 0") }

@@ -5,8 +5,8 @@ import TamisDevice
 
 func checkBlocks(_ queryBlock: Int, _ keyBlock: Int) throws(TamisError) {
   try require(
-    queryBlock >= 32 && queryBlock <= 4096 && queryBlock % 32 == 0,
-    "query_block is \(queryBlock); expected a multiple of 32 from 32 to 4096")
+    queryBlock >= 8 && queryBlock <= 4096 && queryBlock % 8 == 0,
+    "query_block is \(queryBlock); expected a multiple of 8 from 8 to 4096")
   try require(
     keyBlock >= 8 && keyBlock <= 4096 && keyBlock % 8 == 0, "key_block is \(keyBlock); expected a multiple of 8 from 8 to 4096")
 }

@@ -215,16 +215,26 @@ def lists_of(mask):
 
 @pytest.mark.parametrize("granularity, unit", [("tokens", 1), ("tiles", 8), ("tiles", 32)])
 @pytest.mark.parametrize("offset, window", [(0, None), (60, None), (0, 50)])
-def test_selection(rng, cpu, granularity, unit, offset, window):
+@pytest.mark.parametrize("head_lists", [False, True])
+def test_selection(rng, cpu, granularity, unit, offset, window, head_lists):
     n, m = 200, 200 + offset
     q, k = rng.normal(size=(4, n, 16)).astype(np.float32), rng.normal(size=(2, m, 16)).astype(np.float32)
     edges = [0, *sorted(rng.choice(np.arange(1, m), 17, replace=False).tolist()), m]
     mask = tamis.sparse_select(
         q, k, "dhsa", granularity=granularity, query_block=32, key_block=32 if unit == 1 else unit, budget=48, sinks=8, local=20,
-        instruction_tokens=30, boundaries=edges, q_offset=offset, window=window, ctx=cpu)
-    expected = oracle_selection(q.astype(np.float64), k.astype(np.float64), edges, 32, unit, 48, 8, 20, 30, offset, window)
+        instruction_tokens=30, boundaries=edges, q_offset=offset, window=window, head_lists=head_lists, ctx=cpu)
+    q, k = q.astype(np.float64), k.astype(np.float64)
+    views = [(q[h : h + 1], k[h // 2 : h // 2 + 1]) for h in range(4)] if head_lists else [(q, k)]
+    expected = sum((oracle_selection(*view, edges, 32, unit, 48, 8, 20, 30, offset, window) for view in views), [])
+    assert mask.tiles.heads == len(views)
     assert lists_of(mask) == expected
     assert mask.boundaries.tolist() == edges
+
+
+def test_literal_form_has_one_list(rng, cpu):
+    q, k = (rng.normal(size=(2, 300, 16)).astype(np.float32) for _ in range(2))
+    with pytest.raises(tamis.InvalidArgumentError, match="options->head_lists is 1"):
+        tamis.sparse_select(q, k, "compat_dhsa", head_lists=True, ctx=cpu)
 
 
 def test_attention_over_the_selection(rng, cpu):

@@ -252,6 +252,28 @@ def test_sparge(shape, kind, options, rng):
 
 
 @ALL
+@pytest.mark.parametrize("bq", [8, 24])
+def test_small_query_blocks(shape, bq, rng):
+    q, k, q64, k64, rule = case(shape, "random", rng)
+    heads, m = q.shape[0], k.shape[1]
+    wanted = dhsa.topk(q64, k64, density=0.2, bq=bq, bk=8, score="lse8", **rule)
+    same(q, k, "dhsa_topk", wanted, m, heads, rule, density=0.2, query_block=bq, key_block=8)
+    wanted = dhsa.vs(q64, k64, bq=bq, bk=8, density=0.2, ratio=0.5, sampled=bq, **rule)
+    same(q, k, "dhsa_vs", wanted, m, heads, rule, query_block=bq, key_block=8, density=0.2)
+    wanted = dhsa.vsb(q64, k64, bq=bq, bk=8, density=0.3, literal=False, **rule)
+    same(q, k, "dhsa_vsb", wanted, m, heads, rule, query_block=bq, key_block=8, density=0.3)
+    same(q, k, "block", dhsa.block(q64, k64, bq=bq, bk=8, density=0.2, **rule), m, 1, rule, query_block=bq, key_block=8, density=0.2)
+    wanted, _ = flex.flexprefill(q64, k64, bq=bq, bk=8, gamma=0.7, tau=0.4, least=64, sampled=50, **rule)
+    same(
+        q, k, "flexprefill", wanted, m, heads, rule, query_block=bq, key_block=8, coverage=0.7, similarity=0.4, min_budget=64,
+        sampled_rows=50)
+    wanted = xattention.xattention(q64, k64, bq=bq, bk=8, stride=4, coverage=0.7, **rule)
+    same(q, k, "xattention", wanted, m, heads, rule, query_block=bq, key_block=8, stride=4, coverage=0.7)
+    wanted = sparge.sparge(q64, k64, bq=bq, bk=8, top_share=0.3, threshold=0.4, **rule)
+    same(q, k, "sparge", wanted, m, heads, rule, query_block=bq, key_block=8, top_share=0.3, similarity=0.4)
+
+
+@ALL
 def test_dense_lists_what_is_legal(shape, rng):
     q, k, q64, _, rule = case(shape, "random", rng)
     rows = minference.Rows(q.shape[1], k.shape[1], 128, 64, **rule)

@@ -827,6 +827,8 @@ class tamis_sparse_options(Structure):
         ("head_coverage", POINTER(c_float)),
         ("progress", tamis_progress_fn),
         ("progress_user", c_void_p),
+        ("head_lists", c_int32),
+        ("reserved", c_uint32),
     ]
 
 

@@ -47,7 +47,7 @@ class SparseOptions:
     method
         - "dense": every legal tile.
         - "dhsa": DHSA v1 (arXiv 2510.24606 v1): chunks between learned boundaries, the tokens of the best; one list for all
-          heads.
+          heads, or `head_lists`.
         - "dhsa_topk": DHSA v2 (arXiv 2510.24606 v2): the first tile and the block's own, then the best before them.
         - "dhsa_a": the same with the first and the last tile forced only.
         - "dhsa_vs", "dhsa_vsb": v2 vertical-slash, from the last queries' attention or from block means.
@@ -60,7 +60,7 @@ class SparseOptions:
     """
 
     method: str = "dhsa_topk"
-    #: Queries of a block; a multiple of 32. 128; vertical_slash, block_topk, minference: 64.
+    #: Queries of a block; a multiple of 8 (dhsa: any). 128; vertical_slash, block_topk, minference: 64.
     query_block: int | None = None
     #: Keys of a tile; a multiple of 8. 64; dhsa: 32; flexprefill, xattention: 128. Token lists have 1.
     key_block: int | None = None
@@ -90,6 +90,8 @@ class SparseOptions:
     granularity: str = "tiles"
     #: dhsa: "sqrt" or "mean".
     pooling: str = "sqrt"
+    #: dhsa: a list for each query head, by its own queries and keys, instead of one by their means: more mass at the same density.
+    head_lists: bool = False
     #: dhsa_topk, dhsa_a: "lse8", the log-mean-exp of 4 x 2 sub-blocks, or "mean".
     score: str = "lse8"
     #: dhsa_topk: budgets of blocks lie between these multiples of the density; None: all alike.
@@ -97,7 +99,7 @@ class SparseOptions:
     row_max: float | None = None
     #: dhsa_vs: share of the budget that goes to columns: 0.5.
     vertical_ratio: float | None = None
-    #: Last queries that are scored. dhsa_vs: evenly spaced rows of the last block, 64. vertical_slash, minference: the last 64.
+    #: Last queries that are scored. dhsa_vs: evenly spaced rows of the last block, 64 or the block. vertical_slash, minference: the last 64.
     #: flexprefill: the last 128.
     sampled_rows: int | None = None
     #: vertical_slash: columns, 1000, and diagonals, 6096.
@@ -244,6 +246,7 @@ def _c_options(options: SparseOptions, tq: Tensor) -> tuple[_ffi.tamis_sparse_op
                 raise InvalidArgumentError(f"{name} is {value}, expected more than 0, or None for the method's own")
             setattr(c, name, number)
     c.share_group = int(bool(options.share_group))
+    c.head_lists = int(bool(options.head_lists))
     if options.sinks is not None:
         c.sinks = int32(options.sinks, "sinks") or -1
     if options.dense_below is not None:

@@ -16,13 +16,12 @@ from .methods import NAMES, parse_methods
 
 #: The haystack model's trained length is 512: blocks, sinks and bands of the published sizes would cover all of it.
 SMALL: dict[str, dict[str, Any]] = {
-    "": {"query_block": 32, "key_block": 8},
+    "": {"query_block": 16, "key_block": 8},
     "dhsa": {
-        "query_block": 16, "sinks": 8, "local": 32, "instruction_tokens": 3, "share_boundaries": False,
+        "sinks": 8, "local": 32, "instruction_tokens": 3, "share_boundaries": False,
         "boundary_options": {"query_block": 16, "instruction_tokens": 3},
     },
     "a_shape": {"sinks": 8, "local": 56},
-    "dhsa_vs": {"sampled_rows": 32},
     "vertical_slash": {"vertical": 32, "slash": 32, "sampled_rows": 32},
     "block_topk": {"max_blocks": 8},
     "flexprefill": {"min_budget": 32, "sampled_rows": 32},
