@@ -194,7 +194,8 @@ def test_sentencepiece(options, texts, tmp_path):
     theirs = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     ours = tamis.Tokenizer.from_bytes(model.getvalue(), "sentencepiece")
     assert ours.vocab_size == theirs.get_piece_size()
-    for text in texts:
+    # As one text as well, but where pieces cross spaces: there sentencepiece's sums lose digits far from the start.
+    for text in texts if options.get("split_by_whitespace") is False else [*texts, " ".join(texts)]:
         ids = theirs.encode(text)
         assert ours.encode(text).ids.tolist() == ids, repr(text[:80])
         assert ours.decode(ids) == theirs.decode(ids), repr(text[:80])

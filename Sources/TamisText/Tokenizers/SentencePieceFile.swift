@@ -159,9 +159,22 @@ struct SentencePieceFile {
     options.unknownId = Int32(unknown)
     options.byteFallback = byteFallback
     options.sentencePiece = true
+    let inText = pieces.filter { [.normal, .userDefined].contains($0.kind) }
+    options.cutsWords =
+      inText.contains { Array($0.bytes) == Self.space } && !inText.contains { Self.goesOnAfterWord(Array($0.bytes)) }
     return Unigram(
       vocabulary, scores: scores, inText: { [.normal, .userDefined].contains(pieces[$0].kind) },
       unknownScore: Double(least - 10), options)
+  }
+
+  /// U+2581
+  private static let space: [UInt8] = [0xe2, 0x96, 0x81]
+
+  /// Whether a space follows another character.
+  private static func goesOnAfterWord(_ piece: [UInt8]) -> Bool {
+    var rest = piece[...]
+    while rest.starts(with: space) { rest = rest.dropFirst(3) }
+    return rest.indices.contains { rest[$0...].starts(with: space) }
   }
 
   /// Pairs merge by the score of what they make, the higher first; equal scores by place.

@@ -36,8 +36,10 @@ final class Unigram: TokenModel, @unchecked Sendable {
     var unknownId: Int32?
     /// Spells an unknown run by its bytes, <0xNN>, where the vocabulary has them all.
     var byteFallback = false
-    /// Scores are summed in f32, and an unknown run is never looked up whole: SentencePiece's own arithmetic.
+    /// An unknown run is never looked up whole, as SentencePiece has it.
     var sentencePiece = false
+    /// No piece goes on after a word: slices are cut before each U+2581 that follows another character, and words are remembered.
+    var cutsWords = false
     /// Bytes of a long text that are looked at together; changes nothing but memory.
     var part = 1 << 16
   }
@@ -82,9 +84,35 @@ final class Unigram: TokenModel, @unchecked Sendable {
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
     _ scratch: ModelScratch
   ) throws(TamisError) {
-    try eachWord(text, count: count, slices, into: tokens, scratch.cache) { (start, end) throws(TamisError) in
-      try segment(text, start, end, into: tokens, scratch)
+    if !options.cutsWords {
+      try eachWord(text, count: count, slices, into: tokens, scratch.cache) { (start, end) throws(TamisError) in
+        try segment(text, start, end, into: tokens, scratch)
+      }
+      return
     }
+    for slice in slices {
+      let end = Int(slice.end)
+      var start = Int(slice.start)
+      while start < end {
+        var next = start
+        while next < end, isSpace(text, next, end) { next &+= 3 }
+        while next < end, !isSpace(text, next, end) { next &+= 1 }
+        var word = TextSlice(start: Int32(truncatingIfNeeded: start), end: Int32(truncatingIfNeeded: next))
+        try withUnsafePointer(to: &word) { (word) throws(TamisError) in
+          let one = UnsafeBufferPointer(start: word, count: 1)
+          try eachWord(text, count: count, one, into: tokens, scratch.cache) { (start, end) throws(TamisError) in
+            try segment(text, start, end, into: tokens, scratch)
+          }
+        }
+        start = next
+      }
+    }
+  }
+
+  /// U+2581
+  @inline(__always)
+  private func isSpace(_ text: UnsafePointer<UInt8>, _ at: Int, _ end: Int) -> Bool {
+    text[at] == 0xe2 && at &+ 2 < end && text[at &+ 1] == 0x96 && text[at &+ 2] == 0x81
   }
 
   /// A long text goes in parts: of what the lattice holds, as much is emitted as every continuation agrees on, and the next part
@@ -120,7 +148,6 @@ final class Unigram: TokenModel, @unchecked Sendable {
   ) throws(TamisError) {
     let units = UnsafePointer(trie.units)
     let rootBase = trie.rootBase
-    let single = options.sentencePiece
     var at = 0
     while at < stop {
       let here = nodes[at].score
@@ -133,7 +160,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
         i &+= 1
         guard id >= 0 else { continue }
         if i &- at == width { hasScalar = true }
-        let score = single ? Double(Float(scores[Int(id)] + here)) : scores[Int(id)] + here
+        let score = scores[Int(id)] + here
         if nodes[i].start < 0 || score > nodes[i].score {
           nodes[i] = LatticeScratch.Node(score: score, start: Int32(truncatingIfNeeded: at), id: id)
         }
@@ -142,7 +169,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
         guard let unknown = options.unknownId else {
           throw TamisError(.unsupported, "text: a character has no piece, and the vocabulary no unknown token")
         }
-        let score = single ? Double(Float(unknownScore + here)) : unknownScore + here
+        let score = unknownScore + here
         let to = at &+ width
         if nodes[to].start < 0 || score > nodes[to].score {
           nodes[to] = LatticeScratch.Node(score: score, start: Int32(truncatingIfNeeded: at), id: unknown)
