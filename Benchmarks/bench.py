@@ -343,6 +343,8 @@ def exact_votes(q, k) -> np.ndarray:
 
 AREAS = {"prefill": Bench.prefill, "decode": Bench.decode, "tokenselect": Bench.tokenselect, "growth": Bench.growth,
          "scoring": Bench.scoring, "sparse": lambda bench: sparse.mixture(bench, Row, interleave),
+         "sparse-rivals": lambda bench: sparse.others(bench, Row, interleave),
+         "sinks": lambda bench: sparse.sinks(bench, Row, interleave),
          "sparse-recorded": lambda bench: sparse.haystack(bench, Row, interleave),
          "boundaries": lambda bench: sparse.boundaries(bench, Row, interleave),
          "encoder": lambda bench: encoders.run(bench, Row, interleave),

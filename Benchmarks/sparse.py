@@ -26,6 +26,7 @@ BOUNDS = {0.125: 4.27, 0.0625: 8.26}
 GOALS = {
     0.125: "3.4 x own dense, 4.5 x torch", 0.0625: "6 x own dense",
 }
+SELECTION = "selection < 10 %, memory < 5 %"
 
 
 def methods(density: float) -> list[EvalMethod]:
@@ -37,6 +38,25 @@ def methods(density: float) -> list[EvalMethod]:
         EvalMethod("dhsa", {**common, "instruction_tokens": 64}),
         EvalMethod("block", dict(common)),
     ]
+
+
+def budgets() -> dict[str, tuple[EvalMethod, str]]:
+    """Cases of `methods` at every density: the method and its goal."""
+    return {
+        f"{m.label}, density {100 * density:g} %": (m, f"{GOALS[density]}; {SELECTION}" if m.label == "dhsa_topk" else "")
+        for density in BOUNDS for m in methods(density)
+    }
+
+
+def rivals() -> dict[str, tuple[EvalMethod, str]]:
+    """The other methods, each with its published numbers; those with a density at 12.5 %."""
+    common = {"dense_below": 0}
+    names = [
+        ("dhsa@heads", {"head_lists": True, "density": 0.125}), ("dhsa_a", {"density": 0.125}), ("dhsa_vs", {"density": 0.125}),
+        ("dhsa_vsb", {"density": 0.125}), ("block_topk", {}), ("vertical_slash", {}), ("flexprefill", {}), ("xattention", {}),
+        ("sparge", {}),
+    ]
+    return {name: (EvalMethod(name, {**common, **own}), SELECTION) for name, own in names}
 
 
 class Mixture:
@@ -115,15 +135,44 @@ def mixture(bench, row, interleave) -> None:
     made = Mixture(heads, n, d, planted, np.random.default_rng(11))
     for name, dtype in [("f32", torch.float32), ("bf16", torch.bfloat16)][: 2 if has_bf16() else 1]:
         case = f"mixture, {heads} heads, d {d}, {n} tokens, {name}"
-        measure(bench, row, interleave, case, made.q, made.k, made.v, dtype, made)
+        measure(bench, row, interleave, case, budgets(), made.q, made.k, made.v, dtype, made)
+
+
+def others(bench, row, interleave) -> None:
+    heads, d, n, planted = (4, 64, 2048, 2) if bench.options.quick else (8, 128, 16384, 8)
+    made = Mixture(heads, n, d, planted, np.random.default_rng(11))
+    case = f"mixture, {heads} heads, d {d}, {n} tokens, f32"
+    measure(bench, row, interleave, case, rivals(), made.q, made.k, made.v, torch.float32, made)
+
+
+def sinks(bench, row, interleave) -> None:
+    """What ZeroTuning and ACT cost: exact attention with a bias on key 0, and with the weights of its sinks spread."""
+    heads, d, n, planted = (4, 64, 1024, 2) if bench.options.quick else (8, 128, 8192, 8)
+    made = Mixture(heads, n, d, planted, np.random.default_rng(12))
+    q, k, v = (torch.from_numpy(x) for x in (made.q, made.k, made.v))
+    out = torch.empty_like(q)
+    bias = tamis.zero_tuning_bias(np.full(heads, 1.5, np.float32))
+    few = np.arange(heads) < heads // 4
+    contestants = {
+        "own dense": lambda: tamis.attention(q, k, v, out=out, ctx=bench.ctx),
+        "ZeroTuning": lambda: tamis.attention(q, k, v, out=out, key0_bias=bias, ctx=bench.ctx),
+        "ACT, a quarter of the heads": lambda: tamis.act_attention(q, k, v, heads=few, out=out, ctx=bench.ctx),
+        "ACT, all heads": lambda: tamis.act_attention(q, k, v, out=out, ctx=bench.ctx),
+    }
+    t = interleave(contestants, seconds=bench.options.seconds, least=rounds(bench), warm=1)
+    for name in list(contestants)[1:]:
+        bench.add(row(
+            "Sinks", f"prefill, mixture, {heads} heads, d {d}, {n} tokens, f32, {name}", t[name].min, t[name].median, "own dense",
+            t["own dense"].min, t["own dense"].median, {"own dense": t["own dense"].median / t[name].median}, "", share=None,
+            note=f"{t[name].median / t['own dense'].median:.2f} times the time of dense attention"))
 
 
 def haystack(bench, row, interleave) -> None:
     n = 2048 if bench.options.quick else 16384
     q, k, v = recorded(n, bench.ctx)
     measure(
-        bench, row, interleave, f"recorded, {q.shape[0]}/{k.shape[0]} heads, d {q.shape[2]}, {n} tokens, f32", q, k, v,
-        torch.float32, None)
+        bench, row, interleave, f"recorded, {q.shape[0]}/{k.shape[0]} heads, d {q.shape[2]}, {n} tokens, f32", budgets(), q,
+        k, v, torch.float32, None)
 
 
 def has_bf16() -> bool:
@@ -135,8 +184,8 @@ def rounds(bench) -> int:
     return 1 if bench.options.quick else bench.options.rounds
 
 
-def measure(bench, row, interleave, case, q, k, v, dtype, mixture) -> None:
-    """Dense, torch and every method in turn on one input."""
+def measure(bench, row, interleave, case, cases, q, k, v, dtype, mixture) -> None:
+    """Dense, torch and every method in turn on one input; `cases`: name to (method, goal)."""
     tq, tk, tv = (torch.from_numpy(x).to(dtype) for x in (q, k, v))
     out = torch.empty_like(tq)
     dense_out, dense_lse = (x.float().numpy() for x in tamis.attention(tq, tk, tv, return_lse=True, ctx=bench.ctx))
@@ -145,11 +194,10 @@ def measure(bench, row, interleave, case, q, k, v, dtype, mixture) -> None:
         "own dense": lambda: tamis.attention(tq, tk, tv, out=out, ctx=bench.ctx),
         "torch": lambda: sdpa(tq[None], tk[None], tv[None], is_causal=True, enable_gqa=group > 1),
     }
-    all_methods = {(density, m.label): m for density in BOUNDS for m in methods(density)}
-    shares: dict[tuple[float, str], list[tuple[int, int]]] = {key: [] for key in all_methods}
+    shares: dict[str, list[tuple[int, int]]] = {key: [] for key in cases}
 
     def contestant(key):
-        method = all_methods[key]
+        method = cases[key][0]
 
         def call():
             prompt = method.prompt(bench.ctx)
@@ -158,17 +206,17 @@ def measure(bench, row, interleave, case, q, k, v, dtype, mixture) -> None:
 
         return call
 
-    for key in all_methods:
-        contestants[f"{key[1]} {key[0]}"] = contestant(key)
+    for key in cases:
+        contestants[key] = contestant(key)
     t = interleave(contestants, seconds=bench.options.seconds, least=rounds(bench), warm=1)
     inputs = sum(x.numel() * x.element_size() for x in (tq, tk, tv))
     oracle_blocks = np.unique(np.linspace(0, q.shape[1] // QUERY_BLOCK - 1, 9).astype(int))
-    for (density, label), method in all_methods.items():
-        times = t[f"{label} {density}"]
+    for name, (method, goal) in cases.items():
+        times = t[name]
         found = compare(
             method, q, k, v, dense=(dense_out, dense_lse) if dtype == torch.float32 else None, oracle_blocks=oracle_blocks,
             ctx=bench.ctx)
-        select, attend = (np.median([pair[i] for pair in shares[density, label]]) for i in range(2))
+        select, attend = (np.median([pair[i] for pair in shares[name]]) for i in range(2))
         with tamis.Context(threads=bench.options.threads) as own, PeakMemory() as peak:
             method.prompt(own)(tq, tk, tv, out=out)
         note = [
@@ -183,11 +231,8 @@ def measure(bench, row, interleave, case, q, k, v, dtype, mixture) -> None:
             note.append(f"extra memory {100 * peak.bytes / inputs:.1f} % of q, k, v")
         note.append(f"output error {found.output_error:.3f} of the dense norm")
         bench.add(row(
-            "Sparse prefill", f"{case}, {label}, density {100 * density:g} %", times.min, times.median, "own dense",
-            t["own dense"].min, t["own dense"].median,
-            {name: t[name].median / times.median for name in ("own dense", "torch")},
-            GOALS[density] + "; selection < 10 %, memory < 5 %" if label == "dhsa_topk" else "",
-            share=None, note="; ".join(note)))
+            "Sparse prefill", f"{case}, {name}", times.min, times.median, "own dense", t["own dense"].min, t["own dense"].median,
+            {peer: t[peer].median / times.median for peer in ("own dense", "torch")}, goal, share=None, note="; ".join(note)))
 
 
 def boundaries(bench, row, interleave) -> None:
