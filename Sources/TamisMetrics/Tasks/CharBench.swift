@@ -1,9 +1,5 @@
 public import TamisCore
 
-#if canImport(Glibc)
-import Glibc
-#endif
-
 public enum CharBenchTask: Int32, Sendable, CaseIterable {
   case countUnique = 0
   case countCharacter, findFirst, findLast

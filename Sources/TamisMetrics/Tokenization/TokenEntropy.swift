@@ -87,7 +87,7 @@ extension TokenStatistics {
   /// - Throws: `invalidArgument`: an option out of its range.
   public func report(_ options: TokenReportOptions = .init()) throws(TamisError) -> TokenReport {
     try options.validate()
-    func ratio(_ a: Int, _ b: Int) -> Double { Double(a) / Double(b) }
+    func ratio(_ a: Int, _ b: Int) -> Double { b == 0 ? .nan : Double(a) / Double(b) }
     let falling = frequencies.map(\.count)
     let size = options.vocabulary ?? falling.count
     var report = TokenReport()

@@ -117,7 +117,8 @@ public struct TokenStatistics: Sendable {
       sum += Double(a) / Double(b)
       used += 1
     }
-    return (Double(sums.tokens) / Double(pivot.sums.tokens), sum / Double(used))
+    let total = pivot.sums.tokens
+    return (total == 0 ? .nan : Double(sums.tokens) / Double(total), used == 0 ? .nan : sum / Double(used))
   }
 
   /// Code points that so many tokens of such text hold, rounded down.

@@ -43,7 +43,7 @@ class Configuration:
         if self.kind == "single":
             return f"depth {o['depth']:g} %"
         if self.kind in ("multiple", "conditional"):
-            return f"{o['needles']} keys, {o['placement']}"
+            return f"{o['needles']} key{'s' if o['needles'] > 1 else ''}, {o['placement']}"
         chains = "" if self.kind == "threading" else f"{o['threads']} chains of "
         return f"{chains}{o['thread_length']} pairs, {o['direction']}"
 
@@ -158,7 +158,7 @@ def run_needle_threading(
     max_tokens
         Of a reply; None: 100 for each answer that is wanted.
     """
-    run = TaskRun(model, list(methods), sorted(set(lengths)), repeats, "page", list(chosen))
+    run = TaskRun(model, list(methods), sorted(set(lengths)), repeats, "page" if template is None else "template", list(chosen))
     for length in run.lengths:
         pairs = fitting_pairs(model.count_tokens, length)
         if pairs < 1:

@@ -158,15 +158,12 @@ class Scores:
 def token_lengths(tokenizer: Any, word: str) -> list[int]:
     """Characters of each token that a tokenizer cuts a word of ASCII letters into, by its offsets. Raises InvalidArgumentError
     where the tokens do not cover the word one after another."""
-    if hasattr(tokenizer, "encode_batch") and not hasattr(tokenizer, "from_pretrained"):
+    if hasattr(tokenizer, "encode_batch"):
         offsets = [tuple(map(int, o)) for o in tokenizer.encode(word, add_special_tokens=False).offsets]
-    elif hasattr(tokenizer, "encode_batch"):
-        encoding = tokenizer.encode(word, add_special_tokens=False)
-        offsets = [tuple(map(int, o)) for o in encoding.offsets]
     else:
         offsets = tokenizer(word, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    # A word mark that stands alone holds no character.
-    offsets = [(start, end) for start, end in offsets if end > start]
+    # A word mark that stands alone holds no character, or shares its place with the token after it.
+    offsets = [o for i, o in enumerate(offsets) if o[1] > o[0] and not any(later[0] <= o[0] for later in offsets[i + 1 :])]
     if [start for start, _ in offsets] != [0, *(end for _, end in offsets[:-1])] or not offsets or offsets[-1][1] != len(word):
         raise InvalidArgumentError(f"tokenizer cuts {word!r} at {offsets}, expected tokens that cover it one after another")
     return [end - start for start, end in offsets]
