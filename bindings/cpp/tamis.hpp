@@ -1145,6 +1145,13 @@ class TokenStatistics {
     if (joined.count() != tokens.count)
       throw error(TAMIS_ERR_INVALID_ARGUMENT, "texts has " + std::to_string(joined.count()) + " texts; expected " +
                                                   std::to_string(tokens.count) + ", one a sequence of tokens");
+    const std::size_t room = tokens.count <= 0 ? 0
+                             : tokens.starts   ? static_cast<std::size_t>(tokens.starts[tokens.count])
+                                               : static_cast<std::size_t>(tokens.count * tokens.width);
+    if (token_starts.size() != token_ends.size() || (!token_starts.empty() && token_starts.size() < room))
+      throw error(TAMIS_ERR_INVALID_ARGUMENT, "token_starts has " + std::to_string(token_starts.size()) + " and token_ends " +
+                                                  std::to_string(token_ends.size()) + " offsets; expected " +
+                                                  std::to_string(room));
     check(tamis_token_statistics_add(get(), &tokens, joined.bytes.data(), joined.starts.data(), token_starts.data(),
                                      token_ends.data()));
   }

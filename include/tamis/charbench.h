@@ -36,7 +36,8 @@ typedef struct tamis_charbench tamis_charbench;
 /* Takes the words of texts: what Python's re finds with \b[a-zA-Z]+\b, once each, of the wanted lengths. For each length in
  * ascending order: the words in byte order, shuffled as random.Random(seed).shuffle, the first rows of them for task 0, the
  * next for task 1 and so on; then a character for each of these, uniform over the word's places, as the same generator's
- * choice(word) (task 0 draws one too, and does not use it). One generator serves all lengths (PROPOSED, as is the order of draws).
+ * choice(word) (task 0 draws one too, and does not use it). One generator serves all lengths (PROPOSED, as the
+ * order of draws).
  *   text, starts   text i is bytes [starts[i], starts[i + 1]); starts [count + 1] ascends from 0 to at most 2^31 - 1
  * Errors: INVALID_ARGUMENT (also fewer than four words of any wanted length: there is no row then). Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_charbench_create(const tamis_charbench_options *options, const char *text,
@@ -84,9 +85,9 @@ typedef struct tamis_charbench_features {
 tamis_status tamis_charbench_features_of(const tamis_charbench *bench, int64_t i, const int32_t *token_lengths,
                                          int64_t n_tokens, tamis_charbench_features *features);
 
-/* A reply as the page reads it: stripped of white space, an integer as Python's int() takes it (sign, single underscores between
- * ASCII digits), equal to gold. correct: 0 or 1; parsed: 0 where it is no integer; value: the integer, 0 where there is none,
- * nearest int64 of a larger one. parsed and value may be NULL. Errors: INVALID_ARGUMENT. Thread: any. */
+/* A reply as the page reads it: stripped of white space, an integer as Python's int() takes it (sign, single underscores
+ * between ASCII digits), equal to gold. correct: 0 or 1; parsed: 0 where it is no integer; value: the integer, 0 where there is
+ * none, nearest int64 of a larger one. parsed and value may be NULL. Errors: INVALID_ARGUMENT. Thread: any. */
 tamis_status tamis_charbench_score(const char *reply, size_t n_bytes, int64_t gold, int32_t *correct, int32_t *parsed,
                                    int64_t *value);
 

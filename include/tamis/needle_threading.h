@@ -55,10 +55,10 @@ void tamis_needle_options_init(tamis_needle_options *options);
 typedef struct tamis_needle_task tamis_needle_task;
 
 /* Draws, after those of the haystack, go on with the same generator (PROPOSED), as CPython's random.Random has them:
- *   MULTIPLE     sample(range(pairs), needles); clustered: first = randrange(pairs - needles + 1), then sample(range(first, first
- *                + needles), needles). Keys are asked in the order drawn, answers are in that order
- *   CONDITIONAL  places drawn in the same way; then, in the order of the text, randrange(32): which hex digit of the key becomes
- *                the character. Answers are in the order of the text
+ *   MULTIPLE     sample(range(pairs), needles); clustered: first = randrange(pairs - needles + 1), then sample(range(first,
+ *                first + needles), needles). Keys are asked in the order drawn, answers are in that order
+ *   CONDITIONAL  places drawn in the same way; then, in the order of the text, randrange(32): which hex digit of the key
+ *                becomes the character. Answers are in the order of the text
  *   THREADING    sample(range(pairs), thread_length), sorted for FORWARD, sorted falling for BACKWARD: pair i of the chain
  *                gets the value of pair i - 1 as its key. The first key is asked, the last value is the answer
  *   MULTI_THREADING  sample(range(pairs), threads * thread_length), thread_length of them for each chain in turn
@@ -108,8 +108,8 @@ typedef struct tamis_needle_score {
 #define TAMIS_NEEDLE_SCORE_INIT {sizeof(tamis_needle_score), 0, 0, 0, 0, 0.0, 0.0, 0.0}
 
 /* Scores a reply, any bytes.
- *   SINGLE, THREADING            the reply stripped of white space, read as a literal (quotes at both ends go), and as many of its
- *                                characters as the answer has are equal to it
+ *   SINGLE, THREADING            the reply stripped of white space, read as a literal (quotes at both ends go), and as many of
+ *                                its characters as the answer has are equal to it
  *   MULTIPLE, MULTI_THREADING    value i of a list with answer i in the same way. A list is what stands between the first [ and
  *                                its ], else the whole reply; values are separated by commas or line ends
  *   CONDITIONAL                  the same values in any order, each counted once (PROPOSED: recall as accuracy, F1 beside it)

@@ -32,9 +32,10 @@ void tamis_token_statistics_destroy(tamis_token_statistics *statistics);
  *   tokens         sequence i are the tokens of text i; any int32
  *   text, starts   text i is bytes [starts[i], starts[i + 1]) of `text`, UTF-8; an ill-formed part counts as one code point.
  *                  starts [tokens->count + 1] ascends from 0 to at most 2^31 - 1
- *   token_starts, token_ends  int32, of every token the bytes [start, end) of its text that it came from, where its id stands in
- *                  tokens->ids (as tamis_encoded has them); both NULL: words are counted, but not which tokens are theirs
- * Errors: INVALID_ARGUMENT (also an offset outside its text, starts after ends); nothing is counted then. Thread: per handle. */
+ *   token_starts, token_ends  int32, of every token the bytes [start, end) of its text that it came from, where its id stands
+ *                  in tokens->ids (as tamis_encoded has them); both NULL: words are counted, but not which tokens are theirs
+ * Errors: INVALID_ARGUMENT (also an offset outside its text, starts after ends); nothing is counted then. Thread: per
+ * handle. */
 TAMIS_MUST_CHECK tamis_status tamis_token_statistics_add(tamis_token_statistics *statistics, const tamis_token_lists *tokens,
                                                          const char *text, const int64_t *starts, const int32_t *token_starts,
                                                          const int32_t *token_ends);
@@ -75,8 +76,9 @@ typedef struct tamis_token_sums {
 /* Errors: INVALID_ARGUMENT. Thread: any while nothing is added. */
 tamis_status tamis_token_statistics_sums(const tamis_token_statistics *statistics, tamis_token_sums *sums);
 
-/* The different ids and how often each occurs, the most frequent first, of equals the lower id. `n` receives how many there are,
- * also when `capacity` is too small (BUFFER_TOO_SMALL, nothing written); ids and counts [capacity] may be NULL when it is 0.
+/* The different ids and how often each occurs, the most frequent first, of equals the lower id. `n` receives how many there
+ * are, also when `capacity` is too small (BUFFER_TOO_SMALL, nothing written); ids and counts [capacity] may be NULL when it is
+ * 0.
  * Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. Thread: as above. */
 tamis_status tamis_token_statistics_frequencies(const tamis_token_statistics *statistics, int32_t *ids, int64_t *counts,
                                                 int64_t capacity, int64_t *n);
@@ -126,7 +128,8 @@ tamis_status tamis_token_statistics_report(const tamis_token_statistics *statist
  *   corpus   sum a / sum b; NaN when the sum is 0
  *   mean     of the texts' own ratios, those without a token in b left out; NaN when none is left
  * Errors: INVALID_ARGUMENT (other numbers of texts). Thread: as tamis_token_statistics_sums. */
-tamis_status tamis_token_premium(const tamis_token_statistics *a, const tamis_token_statistics *b, double *corpus, double *mean);
+tamis_status tamis_token_premium(const tamis_token_statistics *a, const tamis_token_statistics *b, double *corpus,
+                                 double *mean);
 
 /* Lengths of text like what was counted (UUIDs, prose), so that context limits of tokenizers compare in characters:
  *   tamis_tokens_to_characters  characters (code points) that so many tokens hold, rounded down; of a model's limit in tokens

@@ -1,4 +1,4 @@
-/// MT19937 (Matsumoto and Nishimura 1998) as CPython's random.Random draws from it: seeded by an integer, in whole numbers only.
+/// MT19937 (Matsumoto and Nishimura 1998) as CPython's random.Random draws from it, in whole numbers only.
 public struct MersenneTwister: Sendable {
   private static let size = 624
   private static let middle = 397

@@ -32,7 +32,7 @@ extension NeedleTask {
     case .conditional: return intro + "What are the values of all keys that contain the character {character}?" + list
     case .threading: return intro + "Start at the key {keys}. " + chain + " Which value is it?" + one
     case .multiThreading:
-      return intro + "Start at each of these keys: {keys}. " + chain + " Which values are they, in the order of the keys?" + list
+      return intro + "Start at each of these keys: {keys}. " + chain + " Which values are they, in that order?" + list
     }
   }
 

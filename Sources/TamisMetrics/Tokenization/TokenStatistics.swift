@@ -49,7 +49,7 @@ public struct TokenStatistics: Sendable {
 
   /// Counts one text.
   /// - Parameters:
-  ///   - starts, ends: the bytes of the text that each token came from; nil: words are counted, but not which tokens are theirs.
+  ///   - starts, ends: the bytes of the text that each token came from; nil: it is not known which tokens are a word's.
   /// - Throws: `invalidArgument`: offsets outside the text, or not as many as ids; nothing is counted then.
   public mutating func add(
     _ text: UnsafeBufferPointer<UInt8>, ids: UnsafeBufferPointer<Int32>, starts: UnsafeBufferPointer<Int32>? = nil,

@@ -12,8 +12,8 @@ import pytest
 
 import tamis
 from tamis.eval import (
-    Configuration, EvalMethod, HaystackModel, NeedleTask, configurations, effective_context_length, run_needle_threading, wilson,
-    wilson_interval,
+    Configuration, EvalMethod, HaystackModel, NeedleTask, configurations, effective_context_length, run_needle_threading,
+    wilson, wilson_interval,
 )
 from tamis.eval.__main__ import main
 from tamis.eval.svg import GridPanel, accuracy_map
@@ -51,7 +51,7 @@ def test_golden():
     """The page's example row."""
     task = NeedleTask()
     assert task.haystack.startswith(
-        '{"e3e70682-c209-4cac-629f-6fbed82c07cd": "f728b4fa-4248-5e3a-0a5d-2f346baa9455",\n"eb1167b3-67a9-c378-7c65-c1e582e2e662"')
+        '{"e3e70682-c209-4cac-629f-6fbed82c07cd": "f728b4fa-4248-5e3a-0a5d-2f346baa9455",\n"eb1167b3-67a9-c378-7c65-c1e582e2')
     assert task.haystack.endswith('"964a870c-7c87-9b74-1d87-8f9f9cdf5a86"}') and len(task.haystack) == 2000
     assert task.keys == ["247a8333-f7b0-b7d2-cda8-056c3d15eef7"] and task.positions.tolist() == [12]
     assert task.answers == ["1759edc3-72ae-2244-8b01-63c1cd9d2b7d"]
@@ -154,8 +154,10 @@ def test_scores_of_one_answer():
         task = NeedleTask(kind)
         answer = task.answers[0]
         for reply, right in [
-            (answer, True), (f"\n  {answer} \t", True), (f'"{answer}"', True), (f"'{answer}'.", False), (f"{answer}, and so on", True),
-            (f'"{answer}" is it', False), (answer[:-1], False), (answer.upper(), answer.isupper()), (f"The value is {answer}", False),
+            (answer, True), (f"\n  {answer} \t", True), (f'"{answer}"', True), (f"'{answer}'.", False),
+            (f"{answer}, and so on", True),
+            (f'"{answer}" is it', False), (answer[:-1], False), (answer.upper(), answer.isupper()),
+            (f"The value is {answer}", False),
             ("", False), ('"', False), ("\xff\xfe", False), (b"\xff" + answer.encode(), False), (f" '{answer}'\n", True),
         ]:
             score = task.score(reply)
@@ -167,7 +169,8 @@ def test_scores_of_lists():
     task = NeedleTask("multiple", pairs=40, needles=4, seed=2)
     a, b, c, d = task.answers
     for reply, matched, predicted in [
-        (json.dumps(task.answers), 4, 4), (f"{a}, {b},\n{c}\n\n{d}", 4, 4), (f"['{a}', '{b}']", 2, 2), (json.dumps([b, a, c, d]), 2, 4),
+        (json.dumps(task.answers), 4, 4), (f"{a}, {b},\n{c}\n\n{d}", 4, 4), (f"['{a}', '{b}']", 2, 2),
+        (json.dumps([b, a, c, d]), 2, 4),
         (f"Values: [{a}] and [{b}]", 1, 1), (json.dumps([*task.answers, a]), 4, 5), ("", 0, 0), ("[]", 0, 0), ("[,,]", 0, 0),
         (f"[{a}", 1, 1), (f"{a}; {b}", 1, 1), (f"nothing, {b}", 1, 2),
     ]:
@@ -245,7 +248,8 @@ def test_effective_context_length():
     (lambda: NeedleTask("threading", thread_length=26), "options->thread_length is 26; expected at most pairs, 25"),
     (lambda: NeedleTask("threading", thread_length=0), "options->thread_length is 0; expected at least 1"),
     (lambda: NeedleTask("threading", direction="up"), "direction is 'up'"),
-    (lambda: NeedleTask("multi-threading", threads=13), "options->threads is 13 with thread_length 2; expected a product of at most pairs"),
+    (lambda: NeedleTask("multi-threading", threads=13),
+     "options->threads is 13 with thread_length 2; expected a product of at most pairs"),
     (lambda: NeedleTask("multi-threading", threads=2**31 - 1, thread_length=2**31 - 1), "options->threads is 2147483647"),
     (lambda: NeedleTask(seed=-1), "seed is -1"),
     (lambda: NeedleTask().prompt(""), 'prompt_template is ""'),
@@ -329,7 +333,8 @@ def test_pairs_that_fit():
 
 
 def test_accuracy_map():
-    panel = GridPanel("single", ["depth 0 %", "depth <100> %"], ["2000", "4000"], np.array([[1, 0.5], [np.nan, 0]]), {(0, 1): "5 of 10"})
+    shares = np.array([[1, 0.5], [np.nan, 0]])
+    panel = GridPanel("single", ["depth 0 %", "depth <100> %"], ["2000", "4000"], shares, {(0, 1): "5 of 10"})
     root = ET.fromstring(accuracy_map([panel, panel], "a < b", "characters"))
     texts = [t.text for t in root.iter(SVG + "text")]
     assert texts.count("depth <100> %") == 2 and texts.count("characters") == 2 and "a < b" in texts
@@ -362,8 +367,8 @@ def test_replies_are_greedy(model):
 def test_command_line(model, tmp_path, capsys):
     """UUIDs are beyond the haystack model: it runs, and scores nothing."""
     assert main([
-        "--task", "needle-threading", "--lengths", "80", "160", "--kinds", "single", "conditional", "threading", "--trials", "1",
-        "--depths", "1", "--needles", "2", "--placements", "random", "--thread-lengths", "2", "--directions", "backward",
+        "--task", "needle-threading", "--lengths", "80", "160", "--kinds", "single", "conditional", "threading", "--trials",
+        "1", "--depths", "1", "--needles", "2", "--placements", "random", "--thread-lengths", "2", "--directions", "backward",
         "--methods", "dense", "block", "--max-new-tokens", "2", "--threads", "2", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / "eval.jsonl").read_text().splitlines()]
@@ -378,8 +383,8 @@ def test_command_line(model, tmp_path, capsys):
 def test_own_wording(model, tmp_path, capsys):
     """In the words that it was trained on the model finds every needle at its trained length."""
     assert main([
-        "--task", "needle-threading", "--wording", "own", "--lengths", "128", "--trials", "2", "--depths", "3", "--needles", "2",
-        "--placements", "random", "--threads", "2", "--out", str(tmp_path)]) == 0
+        "--task", "needle-threading", "--wording", "own", "--lengths", "128", "--trials", "2", "--depths", "3", "--needles",
+        "2", "--placements", "random", "--threads", "2", "--out", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "eval.jsonl").read_text().splitlines()]
     dense = [r for r in rows if r["method"] == "dense"]
     assert [r["accuracy"] for r in dense if "accuracy" in r] == [1, 1, 1, 1] and dense[3]["expected"] == 4

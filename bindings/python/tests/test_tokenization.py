@@ -149,7 +149,8 @@ def test_entropies(alpha):
         over = TokenStatistics().add([tokens]).report(alpha, vocabulary=size)
         assert over.renyi_efficiency == pytest.approx(entropy(counts, alpha) / math.log2(size), rel=1e-10, abs=1e-12)
         if len(counts) > 1:
-            assert report.renyi_efficiency == pytest.approx(entropy(counts, alpha) / math.log2(len(counts)), rel=1e-10, abs=1e-12)
+            expected = entropy(counts, alpha) / math.log2(len(counts))
+            assert report.renyi_efficiency == pytest.approx(expected, rel=1e-10, abs=1e-12)
             assert 0 <= report.renyi_efficiency <= 1 + 1e-12
 
 
@@ -217,7 +218,8 @@ def test_a_tokenizer_over_texts(tokenizer):
     texts = [*TEXTS, (ROOT / "Models" / "haystack" / "text" / "haystack.txt").read_text()[:5000], b"\xff bad \xc3"]
     statistics = TokenStatistics().encode(tokenizer, texts)
     encodings = [
-        tokenizer.encode(t if isinstance(t, bytes) else t.encode(), add_special_tokens=False, parse_special=False) for t in texts]
+        tokenizer.encode(t if isinstance(t, bytes) else t.encode(), add_special_tokens=False, parse_special=False)
+        for t in texts]
     again = TokenStatistics(tokenizer.unk_id).add([e.ids for e in encodings], texts, [e.offsets for e in encodings])
     assert statistics.sums == again.sums and statistics.report() == again.report()
     assert statistics.sums.code_points == sum(

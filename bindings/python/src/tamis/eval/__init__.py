@@ -5,8 +5,8 @@ selection of the same size, error of the output, density, time and memory.
     tamis eval ...                                                       the same through the command line of the library
 
 The haystack model needs numpy only. Any other model is a transformers one and needs torch and transformers
-(:mod:`tamis.integrations.transformers`). Tasks that are asked in words: :class:`NeedleTask` (Needle Threading, arXiv 2411.05000), with
-`effective_context_length`; ``--task needle-threading`` and ``--task charbench``. docs/eval.md of the project says what every figure means.
+(:mod:`tamis.integrations.transformers`). Tasks that are asked in words: ``--task needle-threading`` (:class:`NeedleTask`, arXiv
+2411.05000) and ``--task charbench``. docs/eval.md of the project says what every figure means.
 """
 
 from .evaluation import Evaluation, LayerResult, Picture, evaluate

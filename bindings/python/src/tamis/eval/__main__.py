@@ -44,15 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="tamis eval", description="Needle accuracy, retained attention mass, output error, density, time and memory of "
-        "sparse prefill methods on a model. Writes eval.md, eval.jsonl, needles.svg and mask-*.svg. --task needle-threading and "
-        "--task charbench ask a model in words and score its replies; they write eval.md, eval.jsonl and accuracy.svg.")
+        "sparse prefill methods on a model. Writes eval.md, eval.jsonl, needles.svg and mask-*.svg. --task needle-threading "
+        "and --task charbench ask a model in words and score its replies; they write eval.md, eval.jsonl and accuracy.svg.")
     p.add_argument("--task", choices=["prefill", "needle-threading", "charbench"], default="prefill",
-                   help="prefill: compare prefill methods (prefill); needle-threading: arXiv 2411.05000; charbench: arXiv 2508.02591")
+                   help="prefill: compare prefill methods; needle-threading: arXiv 2411.05000; charbench: arXiv 2508.02591 "
+                   "(prefill)")
     p.add_argument("--model", default="haystack",
                    help="haystack (shipped), haystack:FOLDER, or a folder or name that transformers loads (haystack)")
     p.add_argument("--methods", nargs="+", default=None, metavar="METHOD",
-                   help=f"{', '.join(NAMES)}; METHOD@variant is a second one with settings of its own (dense dhsa_topk dhsa block; "
-                   "dense with the other tasks)")
+                   help=f"{', '.join(NAMES)}; METHOD@variant is a second one with settings of its own (dense dhsa_topk dhsa "
+                   "block; dense with the other tasks)")
     p.add_argument("--set", nargs="+", action="extend", default=[], dest="settings", metavar="[METHOD.]OPTION=VALUE",
                    help="an option of tamis.SparseOptions, for all methods or for one: dhsa.query_block=32, dhsa.predictor=PATH; "
                    "null takes a default back")

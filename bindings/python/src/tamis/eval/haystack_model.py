@@ -170,8 +170,8 @@ class HaystackModel:
         return self.max_tokens
 
     def reply(self, prompt: str, method: EvalMethod, max_tokens: int, stop: str = "") -> str:
-        """Greedy continuation of a text, prefilled by the method and decoded densely, of at most `max_tokens` tokens; it ends after
-        the token that holds `stop`. The model has no token of its own for an end."""
+        """Greedy continuation of a text, prefilled by the method and decoded densely, of at most `max_tokens` tokens; it ends
+        after the token that holds `stop`. The model has no token of its own for an end."""
         past: list[tuple[np.ndarray, np.ndarray]] = []
         logits = self._prefill(np.asarray(self.tokenizer.encode(prompt).ids, np.int64), method, past)
         said: list[int] = []

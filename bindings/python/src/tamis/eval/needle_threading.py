@@ -1,5 +1,5 @@
-"""Needle Threading tasks (arXiv 2411.05000; include/tamis/needle_threading.h): haystacks of UUID pairs, questions that follow one
-or many of them, scores, effective context length."""
+"""Needle Threading tasks (arXiv 2411.05000; include/tamis/needle_threading.h): haystacks of UUID pairs, questions that follow
+one or many of them, scores, effective context length."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ DIRECTIONS = {
 
 @dataclass(frozen=True)
 class NeedleScore:
-    """A reply against the answers: `correct` when all were found (conditional: and nothing else); `accuracy` matched / expected."""
+    """A reply against the answers: `correct` when all were found (conditional: and nothing else); `accuracy` is matched /
+    expected."""
 
     correct: bool
     expected: int
@@ -113,9 +114,10 @@ class NeedleTask:
         return NeedleScore(**{**found, "correct": bool(raw.correct)})
 
 
-def effective_context_length(lengths: Sequence[float] | Any, accuracies: Sequence[float] | Any, threshold: float = 0.75) -> float:
-    """Where accuracy first falls below the threshold, in the unit of `lengths` [n], which ascend; accuracy is linear between them
-    over the logarithm of the length. 0: below it at the smallest; the largest length: never. Raises InvalidArgumentError."""
+def effective_context_length(lengths: Sequence[float], accuracies: Sequence[float], threshold: float = 0.75) -> float:
+    """Where accuracy first falls below the threshold, in the unit of `lengths` [n], which ascend; accuracy is linear between
+    them over the logarithm of the length. 0: below it at the smallest; the largest length: never.
+    Raises InvalidArgumentError."""
     x, y = (np.ascontiguousarray(v, np.float64) for v in (lengths, accuracies))
     if x.ndim != 1 or x.shape != y.shape:
         raise InvalidArgumentError(f"lengths is {list(x.shape)} and accuracies {list(y.shape)}, expected [n] of both")

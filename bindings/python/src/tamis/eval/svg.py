@@ -98,7 +98,8 @@ class GridPanel:
 
 
 def accuracy_map(panels: Sequence[GridPanel], title: str, below: str) -> str:
-    """Accuracy, parameter of the task by context, a panel for each kind and method, one under another. below: what the columns are."""
+    """Accuracy, parameter of the task by context, a panel for each kind and method, one under another. below: what the columns
+    are."""
     cell_w, cell_h, left, top, foot = 62, 20, 196, 58, 52
     width = max(left + cell_w * max((len(p.columns) for p in panels), default=1) + 14, 380)
     parts, y0 = [_text(12, 20, title, 13, "start", extra='font-weight="bold"')], top

@@ -35,6 +35,10 @@ def header(model: ReplyingModel, ctx: Context | None, task: str, arguments: list
     }
 
 
+def _program(head: dict[str, Any]) -> str:
+    return f"tamis {head['version']} ({head['commit']}, {head['isa']})"
+
+
 def effective_rows(run: TaskRun) -> list[dict[str, Any]]:
     """Effective context length in characters: of every configuration, and of every kind over those of its configurations that
     were asked at every length."""
@@ -74,12 +78,11 @@ def rows(run: TaskRun) -> list[dict[str, Any]]:
 
 def table(run: TaskRun, head: dict[str, Any]) -> str:
     """The run as Markdown."""
-    limit = head["token_limit"]
+    limit, rate = head["token_limit"], run.characters_per_token
     lines = [
         f"# tamis eval, Needle Threading: {head['model']}", "",
-        f"tamis {head['version']} ({head['commit']}, {head['isa']}), {run.repeats} texts of each length; {WORDINGS[run.wording]}; "
-        f"{run.characters_per_token:.2f} characters a token"
-        + ("" if limit is None else f", so the limit of {limit} tokens is {round(limit * run.characters_per_token)} characters"),
+        f"{_program(head)}, {run.repeats} texts of each length; {WORDINGS[run.wording]}; {rate:.2f} characters a token"
+        + ("" if limit is None else f", so the limit of {limit} tokens is {round(limit * rate)} characters"),
         "",
         "| method | task | parameter | length | pairs | characters | accuracy [95 %] | all found | F1 | s |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -87,8 +90,8 @@ def table(run: TaskRun, head: dict[str, Any]) -> str:
     for row in rows(run):
         lines.append(
             f"| {row['method']} | {row['kind']} | {row['parameter']} | {row['length']} | {row['pairs']} | {row['characters']} "
-            f"| {row['accuracy']:.4f} [{row['low']:.4f}, {row['high']:.4f}] | {row['won']} of {row['trials']} | {row['f1']:.4f} "
-            f"| {row['seconds']:.3f} |")
+            f"| {row['accuracy']:.4f} [{row['low']:.4f}, {row['high']:.4f}] | {row['won']} of {row['trials']} "
+            f"| {row['f1']:.4f} | {row['seconds']:.3f} |")
     lines += [
         "", "Effective context length: characters at which accuracy falls below 75 %.", "",
         "| method | task | parameter | characters | of the limit |", "|---|---|---|---|---|"]
@@ -140,7 +143,7 @@ def charbench_table(run: CharBenchRun, head: dict[str, Any]) -> str:
     """The run as Markdown."""
     lines = [
         f"# tamis eval, CharBench: {head['model']}", "",
-        f"tamis {head['version']} ({head['commit']}, {head['isa']}), {len(run.bench)} rows; our own wording of the questions", "",
+        f"{_program(head)}, {len(run.bench)} rows; our own wording of the questions", "",
         "| method | task | rows | accuracy | ± | bias | r(word_length) | r(number_of_tokens) | r(compression_rate) "
         "| r(target_token_length) | s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

@@ -191,8 +191,8 @@ def run_own_wording(
     model: Any, methods: Sequence[EvalMethod], lengths: Sequence[int], chosen: Sequence[Configuration], *, pairs: int = 11,
     repeats: int = 5, seed: int = 1, asked: str = "prompt", tell: Callable[[str], None] = say,
 ) -> TaskRun:
-    """Single and multiple needles in the wording that the haystack model was trained on: the pairs are its needles ``key W1 W2 V1
-    V2.``, spread over a text of ordinary words, and positions are those of the same :class:`NeedleTask`. Keys of a multiple
+    """Single and multiple needles in the wording that the haystack model was trained on: the pairs are its needles ``key W1 W2
+    V1 V2.``, spread over a text of ordinary words, and positions are those of the same :class:`NeedleTask`. Keys of a multiple
     question are asked one by one.
 
     lengths

@@ -124,8 +124,8 @@ class TransformersModel:
 
     @torch.inference_mode()
     def reply(self, prompt: str, method: EvalMethod, max_tokens: int, stop: str = "") -> str:
-        """Greedy continuation of a prompt (with --chat: answer to a user's message), prefilled by the method and decoded densely, up
-        to a token that ends it, the one that holds `stop`, or `max_tokens` tokens."""
+        """Greedy continuation of a prompt (with --chat: answer to a user's message), prefilled by the method and decoded
+        densely, up to a token that ends it, the one that holds `stop`, or `max_tokens` tokens."""
         self._use(method)
         ids = torch.tensor([[*self.prefix, *self._encode(prompt), *self.suffix]])
         cache = DynamicCache(config=self.model.config)

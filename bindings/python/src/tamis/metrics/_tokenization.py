@@ -25,8 +25,8 @@ from ._words import check_texts
 
 @dataclass(frozen=True)
 class TokenSums:
-    """Counts over all texts; `aligned_words` are the words of texts whose token offsets are known, `continued_words` those of them
-    with two or more tokens, `whole_words` those with one token that holds all of the word. `vocabulary`: different ids."""
+    """Counts over all texts; `aligned_words` are the words of texts whose token offsets are known, `continued_words` those of
+    them with two or more tokens, `whole_words` those with one token that holds all of the word. `vocabulary`: different ids."""
 
     texts: int
     empty_texts: int
@@ -43,8 +43,8 @@ class TokenSums:
 
 @dataclass(frozen=True)
 class TokenReport:
-    """Rates; NaN where the count below the line is 0. Entropies are in bits; efficiencies are entropies over log2 of the vocabulary,
-    0 for a vocabulary of one."""
+    """Rates; NaN where the count below the line is 0. Entropies are in bits; efficiencies are entropies over log2 of the
+    vocabulary, 0 for a vocabulary of one."""
 
     fertility: float
     continued_word_rate: float
@@ -80,7 +80,9 @@ class TokenStatistics:
             -1 if unknown_id is None else int32(unknown_id, "unknown_id"), ctypes.byref(handle))
         self._handle = Handle(handle, "tamis_token_statistics_destroy", "TokenStatistics")
 
-    def add(self, tokens: Any, texts: Sequence[str | bytes] | None = None, offsets: Sequence[Any] | None = None) -> TokenStatistics:
+    def add(
+        self, tokens: Any, texts: Sequence[str | bytes] | None = None, offsets: Sequence[Any] | None = None
+    ) -> TokenStatistics:
         """Counts texts and their tokens; returns self.
 
         tokens: sequences of ids, one a text (or hashable tokens, which are numbered anew in each call: leave ids and tokens of
@@ -103,8 +105,8 @@ class TokenStatistics:
         return self
 
     def encode(
-        self, tokenizer: Tokenizer, texts: Iterable[str | bytes], *, add_special_tokens: bool = False, parse_special: bool = False,
-        ctx: Context | None = None, progress: Progress = False,
+        self, tokenizer: Tokenizer, texts: Iterable[str | bytes], *, add_special_tokens: bool = False,
+        parse_special: bool = False, ctx: Context | None = None, progress: Progress = False,
     ) -> TokenStatistics:
         """Counts what a tokenizer makes of texts, with its offsets; returns self. Raises as ``Tokenizer.encode_batch``."""
         if not isinstance(tokenizer, Tokenizer):
@@ -113,7 +115,8 @@ class TokenStatistics:
             raise InvalidArgumentError(f"texts is {type(texts).__name__}, expected a list of texts")
         data, borders = _joined([text_bytes(text, f"texts[{i}]") for i, text in enumerate(texts)])
         options = _ffi.tamis_encode_options(
-            ctypes.sizeof(_ffi.tamis_encode_options), bool(add_special_tokens), bool(parse_special), _ffi.TAMIS_OFFSETS_BYTES, 0)
+            ctypes.sizeof(_ffi.tamis_encode_options), bool(add_special_tokens), bool(parse_special), _ffi.TAMIS_OFFSETS_BYTES,
+            0)
         with ProgressCallback(progress, "encode") as callback:
             library().tamis_token_statistics_encode(
                 self._handle.pointer, pointer_of(ctx), tokenizer._handle.pointer, ctypes.byref(options), data,
@@ -143,8 +146,8 @@ class TokenStatistics:
     def report(
         self, alpha: float = 3.0, *, vocabulary: int | None = None, percentiles: tuple[float, float] = (0.03, 0.83)
     ) -> TokenReport:
-        """Rates of what was counted. alpha: order of the Renyi entropy, tokenization-scorer's default; its paper recommends 2.5.
-        vocabulary: the size that efficiencies are taken of; None: the different ids seen. Raises InvalidArgumentError."""
+        """Rates of what was counted. alpha: order of the Renyi entropy, tokenization-scorer's default; its paper recommends
+        2.5. vocabulary: the size that efficiencies are taken of; None: the different ids seen. Raises InvalidArgumentError."""
         options = _ffi.tamis_token_report_options(ctypes.sizeof(_ffi.tamis_token_report_options))
         options.alpha = real(alpha, "alpha")
         options.vocabulary = 0 if vocabulary is None else integer(vocabulary, "vocabulary")
@@ -156,15 +159,16 @@ class TokenStatistics:
         return TokenReport(**{field.name: float(getattr(raw, field.name)) for field in fields(TokenReport)})
 
     def premium(self, pivot: TokenStatistics) -> tuple[float, float]:
-        """Tokens here over tokens in `pivot`, text by text: (of all texts, mean of the texts' own ratios). Parallel texts: parity
-        or premium of a language; the same texts by another tokenizer: normalised sequence length (NSL)."""
+        """Tokens here over tokens in `pivot`, text by text: (of all texts, mean of the texts' own ratios). Parallel texts:
+        parity or premium of a language; the same texts by another tokenizer: normalised sequence length (NSL)."""
         corpus, mean = c_double(), c_double()
         library().tamis_token_premium(
             self._handle.pointer, pivot._handle.pointer, ctypes.byref(corpus), ctypes.byref(mean))
         return corpus.value, mean.value
 
     def characters(self, tokens: int) -> int:
-        """Characters that so many tokens of such text hold, rounded down: of a model's limit, its context limit in characters."""
+        """Characters that so many tokens of such text hold, rounded down; of a model's limit, its context limit in
+        characters."""
         out = c_int64()
         library().tamis_tokens_to_characters(self._handle.pointer, integer(tokens, "tokens"), ctypes.byref(out))
         return out.value
@@ -215,11 +219,11 @@ def tokenization_score(
     text: str | Sequence[str], metric: str = "renyi", *, power: float = 3.0, vocab: int | None = None, perc_start: float = 0.03,
     perc_end: float = 0.83,
 ) -> float:
-    """A score of tokenised text with tokenization-scorer's names and defaults (1.1.8): one string of lines, or a list of lines; tokens
-    are separated by white space.
+    """A score of tokenised text with tokenization-scorer's names and defaults (1.1.8): one string of lines, or a list of lines;
+    tokens are separated by white space.
 
-    metric: "renyi" (efficiency), "renyi_entropy", "shannon", "shannon_entropy", "percentile_freq", "bits", "seq_len" (minus tokens a
-    line, empty lines counted). A vocabulary of one has efficiency 0, where the package divides by 0.
+    metric: "renyi" (efficiency), "renyi_entropy", "shannon", "shannon_entropy", "percentile_freq", "bits", "seq_len" (minus
+    tokens a line, empty lines counted). A vocabulary of one has efficiency 0, where the package divides by 0.
     Raises InvalidArgumentError, also for text without a token.
     """
     if metric not in _SCORES:

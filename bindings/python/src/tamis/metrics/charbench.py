@@ -61,7 +61,8 @@ class Features:
 class CharBench:
     """Rows of questions about the words of texts, by length, then task; the same for the same texts on every machine.
 
-    Words are what ``re.findall(r"\\b[a-zA-Z]+\\b", text)`` finds, once each, sorted, then shuffled as ``random.Random(seed).shuffle``.
+    Words are what ``re.findall(r"\\b[a-zA-Z]+\\b", text)`` finds, once each, sorted, then shuffled as
+    ``random.Random(seed).shuffle``.
 
     rows: of each task and length; fewer where there are fewer than four times as many words. Raises InvalidArgumentError.
     """
@@ -122,8 +123,8 @@ class CharBench:
         return Scores(correct, parsed, values, gold)
 
     def figures(self, replies: Sequence[str | bytes], features: Sequence[Features]) -> dict[str, Any]:
-        """The page's figures of one model by task, and "all": {"n", "accuracy", "standard_error", "bias", "pearson": {feature: r},
-        "by_value": {feature: [(value, n, accuracy, standard error)]}}; NaN where there is none."""
+        """The page's figures of one model by task, and "all": {"n", "accuracy", "standard_error", "bias", "pearson": {feature:
+        r}, "by_value": {feature: [(value, n, accuracy, standard error)]}}; NaN where there is none."""
         scores = self.score(replies)
         if len(features) != len(self):
             raise InvalidArgumentError(f"features has {len(features)} entries, expected one for each of {len(self)} rows")
