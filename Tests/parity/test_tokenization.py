@@ -1,4 +1,5 @@
-"""Tokenisation metrics against tokenization-scorer 1.1.8 and the `tokenizers` package; CharBench's token lengths by three packages."""
+"""Tokenisation metrics against tokenization-scorer 1.1.8 and the `tokenizers` package; CharBench's token lengths by three
+tokenizers."""
 
 import math
 import pathlib

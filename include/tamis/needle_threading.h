@@ -111,7 +111,8 @@ typedef struct tamis_needle_score {
  *   SINGLE, THREADING            the reply stripped of white space, read as a literal (quotes at both ends go), and as many of
  *                                its characters as the answer has are equal to it
  *   MULTIPLE, MULTI_THREADING    value i of a list with answer i in the same way. A list is what stands between the first [ and
- *                                its ], else the whole reply; values are separated by commas or line ends
+ *                                its ], else the whole reply; values are separated by commas or line ends, empty
+ *                                ones do not count
  *   CONDITIONAL                  the same values in any order, each counted once (PROPOSED: recall as accuracy, F1 beside it)
  * Errors: INVALID_ARGUMENT. Thread: any. */
 tamis_status tamis_needle_task_score(const tamis_needle_task *task, const char *reply, size_t n_bytes,

@@ -117,12 +117,14 @@ class TaskRun:
 
     def effective(self, method: str, chosen: Sequence[Configuration], threshold: float = 0.75) -> float | None:
         """Effective context length in characters over the lengths at which all of `chosen` were asked; None: none."""
-        points = []
+        sizes: list[float] = []
+        shares: list[float] = []
         for length in self.lengths:
             cells = [self.cells.get((method, configuration, length)) for configuration in chosen]
             if all(cell is not None and cell.trials for cell in cells):
-                points.append((self.texts[length][1], float(np.mean([cell.accuracy for cell in cells if cell is not None]))))
-        return effective_context_length(*zip(*points), threshold) if points else None
+                sizes.append(float(self.texts[length][1]))
+                shares.append(float(np.mean([cell.accuracy for cell in cells if cell is not None])))
+        return effective_context_length(sizes, shares, threshold) if sizes else None
 
     @property
     def characters_per_token(self) -> float:
