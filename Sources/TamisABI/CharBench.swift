@@ -3,8 +3,11 @@ import CTamis
 import Tamis
 
 extension tamis_charbench_options: VersionedStruct {
-  static var firstSize: Int { 24 }
-  static var defaults: Self { Self(struct_size: currentSize, min_length: 4, max_length: 10, rows: 6250, seed: 42) }
+  static var firstSize: Int { 40 }
+  static var defaults: Self {
+    Self(
+      struct_size: currentSize, min_length: 4, max_length: 10, rows: 6250, seed: 42, progress: nil, progress_user: nil)
+  }
 }
 
 extension tamis_charbench_row: VersionedStruct {
@@ -86,7 +89,11 @@ private func row(_ handle: OpaquePointer?, _ i: Int64) throws(TamisError) -> (Ch
     let texts = try TamisABI.count(count, "count")
     let (bytes, borders) = try textRun(text, starts, texts)
     var words = CharBenchWords(lengths: options.lengths)
-    for i in 0..<texts { words.add(UnsafeBufferPointer(rebasing: bytes[borders[i]..<borders[i + 1]])) }
+    var report = TextProgress(progress(raw.progress, raw.progress_user), total: bytes.count)
+    for i in 0..<texts {
+      words.add(UnsafeBufferPointer(rebasing: bytes[borders[i]..<borders[i + 1]]))
+      try report.reached(borders[i + 1])
+    }
     out.pointee = Handle.make(CharBenchRows(try CharBench(words, options)), .charbench)
   }
 }

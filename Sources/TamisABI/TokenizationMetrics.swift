@@ -47,6 +47,26 @@ func textRun(
   return (try bytes(UnsafeRawPointer(text), Int(raw[count]), "text"), raw.map { Int($0) })
 }
 
+/// Tells a callback of work on many texts, about once a megabyte.
+struct TextProgress {
+  private let progress: Progress?
+  private let total: Int
+  private var next = 1 << 20
+
+  init(_ progress: Progress?, total: Int) {
+    self.progress = progress
+    self.total = total
+  }
+
+  mutating func reached(_ bytes: Int) throws(TamisError) {
+    guard let progress, bytes >= next || bytes == total else { return }
+    next = bytes + 1 << 20
+    guard progress(total == 0 ? 1 : Double(bytes) / Double(total)) else {
+      throw TamisError(.cancelled, "progress returned 0 after \(bytes) of \(total) bytes")
+    }
+  }
+}
+
 @c @implementation public func tamis_token_statistics_create(
   _ unknownID: Int32, _ out: UnsafeMutablePointer<OpaquePointer?>!
 ) -> tamis_status {
@@ -64,7 +84,8 @@ func textRun(
 
 @c @implementation public func tamis_token_statistics_add(
   _ handle: OpaquePointer!, _ tokens: UnsafePointer<tamis_token_lists>!, _ text: UnsafePointer<CChar>!,
-  _ starts: UnsafePointer<Int64>!, _ tokenStarts: UnsafePointer<Int32>!, _ tokenEnds: UnsafePointer<Int32>!
+  _ starts: UnsafePointer<Int64>!, _ tokenStarts: UnsafePointer<Int32>!, _ tokenEnds: UnsafePointer<Int32>!,
+  _ callback: tamis_progress_fn!, _ user: UnsafeMutableRawPointer!
 ) -> tamis_status {
   status { () throws(TamisError) in
     let counted = try counted(handle, "statistics")
@@ -80,6 +101,7 @@ func textRun(
       offsets = (try array(tokenStarts, room, "token_starts"), try array(tokenEnds, room, "token_ends"))
     }
     var added = TokenStatistics(unknownID: counted.statistics.unknownID)
+    var report = TextProgress(progress(callback, user), total: bytes.count + 4 * lists.total)
     for i in 0..<lists.count {
       let text = UnsafeBufferPointer(rebasing: bytes[borders[i]..<borders[i + 1]])
       let ids = lists[i]
@@ -92,6 +114,7 @@ func textRun(
       } catch {
         throw TamisError(error.status, "text \(i): \(error.message)")
       }
+      try report.reached(added.sums.bytes + 4 * added.sums.tokens)
     }
     counted.statistics.merge(added)
   }

@@ -493,12 +493,14 @@ AT(tamis_token_report, renyi_efficiency, 88);
 AT(tamis_token_report, percentile_frequency, 96);
 AT(tamis_token_report, bits, 104);
 
-SIZE(tamis_charbench_options, 24);
+SIZE(tamis_charbench_options, 40);
 AT(tamis_charbench_options, struct_size, 0);
 AT(tamis_charbench_options, min_length, 4);
 AT(tamis_charbench_options, max_length, 8);
 AT(tamis_charbench_options, rows, 12);
 AT(tamis_charbench_options, seed, 16);
+AT(tamis_charbench_options, progress, 24);
+AT(tamis_charbench_options, progress_user, 32);
 
 SIZE(tamis_charbench_row, 32);
 AT(tamis_charbench_row, struct_size, 0);

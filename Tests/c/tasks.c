@@ -25,7 +25,7 @@ static void test_tokenization(tamis_context *c) {
   CHECK(memcmp(&filled, &options, sizeof filled) == 0);
 
   OK(tamis_token_statistics_create(3, &s));
-  OK(tamis_token_statistics_add(s, &tokens, text, texts_at, from, to));
+  OK(tamis_token_statistics_add(s, &tokens, text, texts_at, from, to, NULL, NULL));
   OK(tamis_token_statistics_sums(s, &sums));
   CHECK(sums.texts == 2 && sums.tokens == 5 && sums.unknown_tokens == 1 && sums.bytes == 11 && sums.code_points == 10);
   CHECK(sums.words == 3 && sums.aligned_words == 3 && sums.continued_words == 2 && sums.whole_words == 1);
@@ -48,7 +48,7 @@ static void test_tokenization(tamis_context *c) {
   CHECK(length == 11);
 
   OK(tamis_token_statistics_create(-1, &t));
-  OK(tamis_token_statistics_add(t, &tokens, text, texts_at, NULL, NULL));
+  OK(tamis_token_statistics_add(t, &tokens, text, texts_at, NULL, NULL, NULL, NULL));
   OK(tamis_token_premium(s, t, &corpus, &mean));
   CHECK(corpus == 1 && mean == 1);
   OK(tamis_token_statistics_merge(t, s));
@@ -59,17 +59,24 @@ static void test_tokenization(tamis_context *c) {
   /* What fails counts nothing. */
   const int32_t beyond[] = {3, 6, 10, 2, 2};
   const int64_t falling[] = {0, 9, 8}, no_zero[] = {1, 9, 11};
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "text 0: token 2", tamis_token_statistics_add(s, &tokens, text, texts_at, from, beyond));
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "starts[2]", tamis_token_statistics_add(s, &tokens, text, falling, from, to));
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "starts[0]", tamis_token_statistics_add(s, &tokens, text, no_zero, from, to));
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "token_ends", tamis_token_statistics_add(s, &tokens, text, texts_at, from, NULL));
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "text is NULL", tamis_token_statistics_add(s, &tokens, NULL, texts_at, from, to));
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "tokens", tamis_token_statistics_add(s, NULL, text, texts_at, from, to));
-  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "statistics", tamis_token_statistics_add(NULL, &tokens, text, texts_at, from, to));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "text 0: token 2",
+        tamis_token_statistics_add(s, &tokens, text, texts_at, from, beyond, NULL, NULL));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "starts[2]", tamis_token_statistics_add(s, &tokens, text, falling, from, to, NULL, NULL));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "starts[0]", tamis_token_statistics_add(s, &tokens, text, no_zero, from, to, NULL, NULL));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "token_ends",
+        tamis_token_statistics_add(s, &tokens, text, texts_at, from, NULL, NULL, NULL));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "text is NULL",
+        tamis_token_statistics_add(s, &tokens, NULL, texts_at, from, to, NULL, NULL));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "tokens", tamis_token_statistics_add(s, NULL, text, texts_at, from, to, NULL, NULL));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "statistics",
+        tamis_token_statistics_add(NULL, &tokens, text, texts_at, from, to, NULL, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "other", tamis_token_statistics_merge(s, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "unknown_id", tamis_token_statistics_create(-7, &t));
   options.alpha = -1;
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "alpha", tamis_token_statistics_report(s, &options, &report));
+  int told = 0;
+  FAILS(TAMIS_ERR_CANCELLED, "progress", tamis_token_statistics_add(s, &tokens, text, texts_at, from, to, stop, &told));
+  CHECK(told == 1);
   OK(tamis_token_statistics_sums(s, &sums));
   CHECK(sums.tokens == 5);
   tamis_token_statistics_destroy(t);
@@ -139,7 +146,12 @@ static void test_charbench(void) {
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "fewer than 4 words", tamis_charbench_create(&options, text, starts, 1, &bench));
   options.max_length = 4;
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "min_length", tamis_charbench_create(&options, text, starts, 1, &bench));
-  CHECK(bench == NULL && tamis_charbench_count(NULL) == 0);
+  int told = 0;
+  options = filled;
+  options.progress = stop;
+  options.progress_user = &told;
+  FAILS(TAMIS_ERR_CANCELLED, "progress", tamis_charbench_create(&options, text, starts, 1, &bench));
+  CHECK(bench == NULL && told == 1 && tamis_charbench_count(NULL) == 0);
 
   int32_t correct = -1, parsed = -1;
   int64_t value = -1;

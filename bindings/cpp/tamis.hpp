@@ -1153,7 +1153,7 @@ class TokenStatistics {
                                                   std::to_string(token_ends.size()) + " offsets; expected " +
                                                   std::to_string(room));
     check(tamis_token_statistics_add(get(), &tokens, joined.bytes.data(), joined.starts.data(), token_starts.data(),
-                                     token_ends.data()));
+                                     token_ends.data(), nullptr, nullptr));
   }
   /// What a tokenizer makes of texts, without its template.
   void encode(const Context &context, const Tokenizer &tokenizer, span<const std::string_view> texts) {

@@ -25,9 +25,11 @@ typedef struct tamis_charbench_options {
   int32_t max_length; /* 10; at most 64 */
   int32_t rows;       /* 6250: of each task and length; fewer where there are fewer than four times as many words */
   uint64_t seed;      /* 42 */
+  tamis_progress_fn progress; /* NULL; called between texts */
+  void *progress_user;
 } tamis_charbench_options;
 
-#define TAMIS_CHARBENCH_OPTIONS_INIT {sizeof(tamis_charbench_options), 4, 10, 6250, 42}
+#define TAMIS_CHARBENCH_OPTIONS_INIT {sizeof(tamis_charbench_options), 4, 10, 6250, 42, NULL, NULL}
 void tamis_charbench_options_init(tamis_charbench_options *options);
 
 /* Rows of questions. Immutable. */
@@ -39,7 +41,7 @@ typedef struct tamis_charbench tamis_charbench;
  * choice(word) (task 0 draws one too, and does not use it). One generator serves all lengths (PROPOSED, as the
  * order of draws).
  *   text, starts   text i is bytes [starts[i], starts[i + 1]); starts [count + 1] ascends from 0 to at most 2^31 - 1
- * Errors: INVALID_ARGUMENT (also fewer than four words of any wanted length: there is no row then). Thread: any. */
+ * Errors: INVALID_ARGUMENT (also fewer than four words of any wanted length: there is no row then), CANCELLED. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_charbench_create(const tamis_charbench_options *options, const char *text,
                                                      const int64_t *starts, int64_t count, tamis_charbench **out);
 /* Thread: per handle. */

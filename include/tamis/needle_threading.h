@@ -36,7 +36,7 @@ typedef int32_t tamis_thread_direction;
 typedef struct tamis_needle_options {
   uint32_t struct_size;
   tamis_needle_kind kind;              /* TAMIS_NEEDLE_SINGLE */
-  int64_t pairs;                       /* 25: 2000 characters; 1 to 2^22 */
+  int64_t pairs;                       /* 25: 2000 characters; 1 to 2^20 */
   uint64_t seed;                       /* 0; the number of the repeat (PROPOSED for repeats after 0) */
   double depth;                        /* 50; SINGLE: 0 to 100 per cent. Pair floor(depth (pairs - 1) / 100) (PROPOSED) */
   int32_t needles;                     /* 1; MULTIPLE and CONDITIONAL: at least 1, at most pairs */

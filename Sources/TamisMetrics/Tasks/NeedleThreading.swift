@@ -27,7 +27,7 @@ public struct NeedleOptions: Sendable {
 
   /// Characters of a pair with its separator.
   public static let pairCharacters = 80
-  public static let maxPairs = 1 << 22
+  public static let maxPairs = 1 << 20
 
   /// - Throws: `invalidArgument`, in the words of the C header.
   public func validate() throws(TamisError) {

@@ -229,6 +229,17 @@ def test_a_tokenizer_over_texts(tokenizer):
     assert threads.sums == statistics.sums and threads.premium(statistics) == (1, 1)
 
 
+def test_progress():
+    told = []
+    statistics = TokenStatistics().add([[1]] * 3, ["x" * 2**20] * 3, progress=told.append)
+    assert len(told) == 3 and told == sorted(told) and told[-1] == 1
+    with pytest.raises(tamis.CancelledError, match="progress returned 0 after"):
+        statistics.add([[1]] * 3, ["x" * 2**20] * 3, progress=lambda done: False)
+    assert statistics.sums.tokens == 3
+    with pytest.raises(tamis.CancelledError):
+        tamis.metrics.CharBench(["abcd efgh ijkl mnop"], progress=lambda done: False)
+
+
 # ------------------------------------------------------------------------------------------------------- bad input
 
 

@@ -1043,6 +1043,8 @@ class tamis_charbench_options(Structure):
         ("max_length", c_int32),
         ("rows", c_int32),
         ("seed", c_uint64),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
     ]
 
 
@@ -1399,7 +1401,8 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     # tokenization_metrics.h
     "tamis_token_statistics_create": (Status, (c_int32, POINTER(_token_statistics))),
     "tamis_token_statistics_destroy": (None, (_token_statistics,)),
-    "tamis_token_statistics_add": (Status, (_token_statistics, _lists, c_char_p, _i64, _i32, _i32)),
+    "tamis_token_statistics_add": (
+        Status, (_token_statistics, _lists, c_char_p, _i64, _i32, _i32, tamis_progress_fn, c_void_p)),
     "tamis_token_statistics_encode": (
         Status, (_token_statistics, _context, _tokenizer, _encode_options, c_char_p, _i64, c_int64, tamis_progress_fn,
                  c_void_p)),

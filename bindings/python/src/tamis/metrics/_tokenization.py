@@ -81,7 +81,8 @@ class TokenStatistics:
         self._handle = Handle(handle, "tamis_token_statistics_destroy", "TokenStatistics")
 
     def add(
-        self, tokens: Any, texts: Sequence[str | bytes] | None = None, offsets: Sequence[Any] | None = None
+        self, tokens: Any, texts: Sequence[str | bytes] | None = None, offsets: Sequence[Any] | None = None,
+        *, progress: Progress = False,
     ) -> TokenStatistics:
         """Counts texts and their tokens; returns self.
 
@@ -99,9 +100,11 @@ class TokenStatistics:
         if offsets is not None:
             starts, ends = _columns(offsets, lists)
         data, borders = _joined(given)
-        library().tamis_token_statistics_add(
-            self._handle.pointer, lists.ref(), data, pointer(borders, c_int64),
-            None if starts is None else pointer(starts, c_int32), None if ends is None else pointer(ends, c_int32))
+        with ProgressCallback(progress, "count") as callback:
+            library().tamis_token_statistics_add(
+                self._handle.pointer, lists.ref(), data, pointer(borders, c_int64),
+                None if starts is None else pointer(starts, c_int32), None if ends is None else pointer(ends, c_int32), callback,
+                None)
         return self
 
     def encode(

@@ -20,6 +20,7 @@ from .. import _ffi
 from .._arguments import int32, integer
 from .._arrays import pointer
 from .._lib import Handle, library, read_string
+from .._progress import Progress, ProgressCallback
 from .._texts import text_bytes
 from ..errors import InvalidArgumentError
 from ._lists import int64_vector
@@ -68,7 +69,8 @@ class CharBench:
     """
 
     def __init__(
-        self, texts: Iterable[str | bytes], *, rows: int = 6250, min_length: int = 4, max_length: int = 10, seed: int = 42
+        self, texts: Iterable[str | bytes], *, rows: int = 6250, min_length: int = 4, max_length: int = 10, seed: int = 42,
+        progress: Progress = False,
     ) -> None:
         if isinstance(texts, (str, bytes)):
             raise InvalidArgumentError(f"texts is {type(texts).__name__}, expected a list of texts or words")
@@ -81,8 +83,9 @@ class CharBench:
             ctypes.sizeof(_ffi.tamis_charbench_options), int32(min_length, "min_length"), int32(max_length, "max_length"),
             int32(rows, "rows"), seed)
         handle = ctypes.POINTER(_ffi.tamis_charbench)()
-        library().tamis_charbench_create(
-            ctypes.byref(options), b"".join(data), pointer(borders, c_int64), len(data), ctypes.byref(handle))
+        with ProgressCallback(progress, "words") as options.progress:
+            library().tamis_charbench_create(
+                ctypes.byref(options), b"".join(data), pointer(borders, c_int64), len(data), ctypes.byref(handle))
         self._handle = Handle(handle, "tamis_charbench_destroy", "CharBench")
 
     def __len__(self) -> int:
