@@ -278,7 +278,7 @@ def test_bad_input(call, sentence):
 class Solver:
     """A model that does what it is asked, up to a length."""
 
-    name, tokenizer = "solver", None
+    name, tokenizer, text = "solver", None, "some prose"
 
     def __init__(self, longest):
         self.longest = longest
@@ -376,6 +376,7 @@ def test_command_line(model, tmp_path, capsys):
     assert len(cells) == 2 * (2 + 1 + 1) and all(r["accuracy"] == 0 and r["wording"] == "page" for r in cells)
     assert {(r["length"], r["pairs"]) for r in cells} == {(80, 1), (160, 2)} and all(r["tokens"] <= r["length"] for r in cells)
     assert all(r["effective_characters"] == 0 and r["limit_characters"] > 0 for r in effective)
+    assert rows[0]["characters_per_token"] == 160 / cells[-1]["tokens"] < rows[0]["prose_characters_per_token"] < 5
     assert "| block | conditional | 2 keys, random | 160 | 2 | 160 |" in out and (tmp_path / "eval.md").read_text() in out
     assert "2 pairs, backward" in [t.text for t in ET.parse(tmp_path / "accuracy.svg").getroot().iter(SVG + "text")]
 

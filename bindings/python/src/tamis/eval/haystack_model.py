@@ -76,7 +76,9 @@ class HaystackModel:
             i for i in range(300, tokenizer.vocab_size)
             if i != key and re.fullmatch("\u0120[A-Za-z]{3,}", tokenizer.id_to_token(i) or "")
         ]
-        self.needles = TokenNeedles(tokenizer.encode(text.read_text(encoding="utf-8")).ids, words, int(key), int(stop))
+        #: The text that hides needles.
+        self.text = text.read_text(encoding="utf-8")
+        self.needles = TokenNeedles(tokenizer.encode(self.text).ids, words, int(key), int(stop))
 
     def describe(self) -> dict[str, Any]:
         """What the report says about the model."""

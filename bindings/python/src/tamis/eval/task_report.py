@@ -81,7 +81,8 @@ def table(run: TaskRun, head: dict[str, Any]) -> str:
     limit, rate = head["token_limit"], run.characters_per_token
     lines = [
         f"# tamis eval, Needle Threading: {head['model']}", "",
-        f"{_program(head)}, {run.repeats} texts of each length; {WORDINGS[run.wording]}; {rate:.2f} characters a token"
+        f"{_program(head)}, {run.repeats} texts of each length; {WORDINGS[run.wording]}; {rate:.2f} characters a token "
+        f"({run.prose_characters_per_token:.2f} of prose)"
         + ("" if limit is None else f", so the limit of {limit} tokens is {round(limit * rate)} characters"),
         "",
         "| method | task | parameter | length | pairs | characters | accuracy [95 %] | all found | F1 | s |",
@@ -126,11 +127,14 @@ def write(run: TaskRun, folder: Path, head: dict[str, Any]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "eval.md", folder / "eval.jsonl", folder / "accuracy.svg"]
     written[0].write_text(table(run, head))
+    head = {
+        **head, "wording": run.wording, "characters_per_token": run.characters_per_token,
+        "prose_characters_per_token": run.prose_characters_per_token}
     with open(written[1], "w") as file:
         for row in rows(run):
-            file.write(json.dumps({**head, "wording": run.wording, **row}) + "\n")
+            file.write(json.dumps({**head, **row}) + "\n")
         for row in effective_rows(run):
-            file.write(json.dumps({**head, "wording": run.wording, **row}) + "\n")
+            file.write(json.dumps({**head, **row}) + "\n")
     written[2].write_text(accuracy_map(
         panels(run), f"{head['model']}: answers found, {run.repeats} texts a cell", "characters of the text"))
     return written

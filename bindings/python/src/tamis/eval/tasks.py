@@ -22,6 +22,8 @@ class ReplyingModel(Protocol):
 
     name: str
     tokenizer: Any
+    #: Prose, whose characters a token are told beside those of UUIDs.
+    text: str
 
     def describe(self) -> dict[str, Any]: ...
     def count_tokens(self, text: str) -> int: ...
@@ -131,6 +133,12 @@ class TaskRun:
         """Of the longest text."""
         _, characters, tokens = self.texts[max(self.texts)]
         return characters / tokens
+
+    @property
+    def prose_characters_per_token(self) -> float:
+        """Of the first 20 000 characters of the model's prose."""
+        prose = self.model.text[:20000]
+        return len(prose) / self.model.count_tokens(prose)
 
 
 def fitting_pairs(count_tokens: Callable[[str], int], length: int) -> int:

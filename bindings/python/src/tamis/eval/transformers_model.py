@@ -75,7 +75,9 @@ class TransformersModel:
             path, dtype=dtype if dtype == "auto" else getattr(torch, dtype), attn_implementation="tamis").eval()
         prefix, suffix = self._template() if chat else (self._start(), [])
         self.prefix, self.suffix = prefix, suffix
-        self.needles = SentenceNeedles(self._encode, file.read_text(encoding="utf-8"), prefix, suffix)
+        #: The text that hides needles.
+        self.text = file.read_text(encoding="utf-8")
+        self.needles = SentenceNeedles(self._encode, self.text, prefix, suffix)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
