@@ -99,7 +99,8 @@ def tiny(tmp_path_factory):
     torch.manual_seed(7)
     config = transformers.LlamaConfig(
         vocab_size=1024, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=4096, bos_token_id=None, eos_token_id=5, pad_token_id=None, initializer_range=0.5)
+        num_key_value_heads=2, max_position_embeddings=4096, bos_token_id=None, eos_token_id=5,
+        pad_token_id=None, initializer_range=0.5)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     transformers.PreTrainedTokenizerFast(tokenizer_file=str(FOLDER / "tokenizer.json")).save_pretrained(folder)
     return str(folder)
@@ -128,7 +129,8 @@ def test_replies_of_both_models(ctx):
 def test_needle_threading_on_a_transformers_model(tmp_path, capsys, tiny):
     assert main([
         "--model", tiny, "--task", "needle-threading", "--lengths", "400", "800", "--trials", "1", "--depths", "2",
-        "--needles", "2", "--thread-lengths", "2", "--chains", "2", "--max-new-tokens", "6", "--threads", "2", "--methods", "dense", "block",
+        "--needles", "2", "--thread-lengths", "2", "--chains", "2",
+        "--max-new-tokens", "6", "--threads", "2", "--methods", "dense", "block",
         "--out", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "eval.jsonl").read_text().splitlines()]
     cells = [row for row in rows if "accuracy" in row]

@@ -617,8 +617,8 @@ void tasks() {
 
 int main() {
   for (void (*test)() :
-       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression, chunks, metrics,
-        tasks}) {
+       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression,
+        chunks, metrics, tasks}) {
     try {
       test();
     } catch (const std::exception &e) {

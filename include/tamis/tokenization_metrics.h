@@ -35,8 +35,8 @@ void tamis_token_statistics_destroy(tamis_token_statistics *statistics);
  *   token_starts, token_ends  int32, of every token the bytes [start, end) of its text that it came from, where its id stands
  *                  in tokens->ids (as tamis_encoded has them); both NULL: words are counted, but not which tokens are theirs
  *   progress  may be NULL; called between texts
- * Errors: INVALID_ARGUMENT (also an offset outside its text, starts after ends), CANCELLED; nothing is counted then. Thread: per
- * handle. */
+ * Errors: INVALID_ARGUMENT (also an offset outside its text, starts after ends), CANCELLED; nothing is counted then. Thread:
+ * per handle. */
 TAMIS_MUST_CHECK tamis_status tamis_token_statistics_add(tamis_token_statistics *statistics, const tamis_token_lists *tokens,
                                                          const char *text, const int64_t *starts, const int32_t *token_starts,
                                                          const int32_t *token_ends, tamis_progress_fn progress,

@@ -103,8 +103,8 @@ class TokenStatistics:
         with ProgressCallback(progress, "count") as callback:
             library().tamis_token_statistics_add(
                 self._handle.pointer, lists.ref(), data, pointer(borders, c_int64),
-                None if starts is None else pointer(starts, c_int32), None if ends is None else pointer(ends, c_int32), callback,
-                None)
+                None if starts is None else pointer(starts, c_int32), None if ends is None else pointer(ends, c_int32),
+                callback, None)
         return self
 
     def encode(
