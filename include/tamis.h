@@ -22,6 +22,9 @@
  *   bleu.h        BLEU of token ids as NLTK, sacreBLEU, torchmetrics and TensorBLEU have it; n-gram statistics
  *   word_ids.h    texts as the scorers cut them, as ids
  *   sequence_metrics.h  chrF, TER, ROUGE, METEOR, F1, edit distances, diversity
+ *   tokenization_metrics.h  fertility, compression, parity, Renyi efficiency of tokenizers
+ *   charbench.h   CharBench: questions about the characters of words
+ *   needle_threading.h  Needle Threading: long-context tasks of UUID pairs, their scores, effective context length
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -45,5 +48,8 @@
 #include "tamis/bleu.h"
 #include "tamis/word_ids.h"
 #include "tamis/sequence_metrics.h"
+#include "tamis/tokenization_metrics.h"
+#include "tamis/charbench.h"
+#include "tamis/needle_threading.h"
 
 #endif /* TAMIS_H */

@@ -49,7 +49,7 @@ private final class EncodedTexts {
 }
 
 extension EncodeOptions {
-  fileprivate init(_ pointer: UnsafePointer<tamis_encode_options>?) throws(TamisError) {
+  init(_ pointer: UnsafePointer<tamis_encode_options>?) throws(TamisError) {
     self.init()
     let given = try read(pointer, "options")
     addSpecialTokens = try flag(given.add_special, "options->add_special")

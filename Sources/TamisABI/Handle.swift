@@ -50,6 +50,9 @@ enum HandleKind: UInt64 {
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
   case sparse_mask = 0x4b53_414d_5350_5354  // "TSPSMASK"
   case word_ids = 0x5344_4944_524f_5754  // "TWORDIDS"
+  case token_statistics = 0x5441_5453_4b4f_5454  // "TTOKSTAT"
+  case charbench = 0x4e45_4252_4148_4354  // "TCHARBEN"
+  case needle_task = 0x5345_4c44_4545_4e54  // "TNEEDLES"
 }
 
 @inline(__always)

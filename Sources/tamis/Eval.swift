@@ -5,7 +5,7 @@ import Glibc
 struct Eval: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "eval",
-    abstract: "Measure sparse prefill on a model: needles, attention mass kept, error, density, time, memory.",
+    abstract: "Measure sparse prefill on a model: needles, mass kept, error, time; or ask it Needle Threading, CharBench.",
     discussion: """
       Runs `python3 -m tamis.eval`. Arguments pass through to it; `tamis eval --help` is its help. The Python package is that \
       of the source tree when this program lies in one of its build folders, else the installed one. TAMIS_PYTHON names another \

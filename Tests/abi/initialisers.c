@@ -37,7 +37,18 @@ uint32_t tamis_test_initialisers(void) {
   tamis_bleu_report bleu_report = TAMIS_BLEU_REPORT_INIT;
   tamis_word_options words = TAMIS_WORD_OPTIONS_INIT;
   tamis_chrf_options chrf = TAMIS_CHRF_OPTIONS_INIT;
-  return bleu.struct_size + bleu_report.struct_size + words.struct_size + chrf.struct_size + zero.struct_size + tuned.struct_size + act.struct_size + prefill.struct_size + boundaries.struct_size + chunks.struct_size + tokenizer.struct_size + encode.struct_size + encoded.struct_size + compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
+  tamis_token_sums token_sums = TAMIS_TOKEN_SUMS_INIT;
+  tamis_token_report_options report_options = TAMIS_TOKEN_REPORT_OPTIONS_INIT;
+  tamis_token_report report = TAMIS_TOKEN_REPORT_INIT;
+  tamis_charbench_options charbench = TAMIS_CHARBENCH_OPTIONS_INIT;
+  tamis_charbench_row row = TAMIS_CHARBENCH_ROW_INIT;
+  tamis_charbench_features features = TAMIS_CHARBENCH_FEATURES_INIT;
+  tamis_needle_options needle = TAMIS_NEEDLE_OPTIONS_INIT;
+  tamis_needle_view view = TAMIS_NEEDLE_VIEW_INIT;
+  tamis_needle_score score = TAMIS_NEEDLE_SCORE_INIT;
+  const uint32_t tasks = token_sums.struct_size + report_options.struct_size + report.struct_size + charbench.struct_size +
+                         row.struct_size + features.struct_size + needle.struct_size + view.struct_size + score.struct_size;
+  return tasks + bleu.struct_size + bleu_report.struct_size + words.struct_size + chrf.struct_size + zero.struct_size + tuned.struct_size + act.struct_size + prefill.struct_size + boundaries.struct_size + chunks.struct_size + tokenizer.struct_size + encode.struct_size + encoded.struct_size + compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
          annotated.struct_size + context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
          tiles.struct_size + sparse.struct_size + (uint32_t)rope.style + encoder.struct_size + info.struct_size;
 }

@@ -164,6 +164,9 @@ inline void init(tamis_chunk_index_options &o) { tamis_chunk_index_options_init(
 inline void init(tamis_bleu_options &o) { tamis_bleu_options_init(&o); }
 inline void init(tamis_word_options &o) { tamis_word_options_init(&o); }
 inline void init(tamis_chrf_options &o) { tamis_chrf_options_init(&o); }
+inline void init(tamis_token_report_options &o) { tamis_token_report_options_init(&o); }
+inline void init(tamis_charbench_options &o) { tamis_charbench_options_init(&o); }
+inline void init(tamis_needle_options &o) { tamis_needle_options_init(&o); }
 inline void init(tamis_retrieval_stats &s) { s = tamis_retrieval_stats TAMIS_RETRIEVAL_STATS_INIT; }
 
 template <class Options>
@@ -1104,6 +1107,165 @@ inline double corpus_bleu(const Context &context, const tamis_token_lists &hypot
   std::vector<double> corpus(static_cast<std::size_t>(options.weight_lists > 1 ? options.weight_lists : 1));
   check(tamis_bleu(context.get(), &options, &hypotheses, &references, nullptr, 1, nullptr, corpus.data()));
   return corpus.front();
+}
+
+// ------------------------------------------------------------------------------------------------ tokenisation, tasks
+
+namespace detail {
+
+/// Texts in one run of bytes, with the offsets that tell them apart.
+struct JoinedTexts {
+  std::string bytes;
+  std::vector<std::int64_t> starts{0};
+  explicit JoinedTexts(span<const std::string_view> texts) {
+    for (const std::string_view text : texts) {
+      bytes.append(text);
+      starts.push_back(static_cast<std::int64_t>(bytes.size()));
+    }
+  }
+  std::int64_t count() const noexcept { return static_cast<std::int64_t>(starts.size()) - 1; }
+};
+
+}  // namespace detail
+
+/// Counts of tokens over any number of texts: fertility, compression, parity, entropies.
+class TokenStatistics {
+ public:
+  explicit TokenStatistics(std::int32_t unknown_id = -1) {
+    tamis_token_statistics *handle = nullptr;
+    check(tamis_token_statistics_create(unknown_id, &handle));
+    handle_.reset(handle);
+  }
+  tamis_token_statistics *get() const noexcept { return handle_.get(); }
+
+  /// Texts with their tokens; token_starts and token_ends as tamis_token_statistics_add takes them, both empty when unknown.
+  void add(const tamis_token_lists &tokens, span<const std::string_view> texts, span<const std::int32_t> token_starts = {},
+           span<const std::int32_t> token_ends = {}) {
+    const detail::JoinedTexts joined(texts);
+    if (joined.count() != tokens.count)
+      throw error(TAMIS_ERR_INVALID_ARGUMENT, "texts has " + std::to_string(joined.count()) + " texts; expected " +
+                                                  std::to_string(tokens.count) + ", one a sequence of tokens");
+    const std::size_t room = tokens.count <= 0 ? 0
+                             : tokens.starts   ? static_cast<std::size_t>(tokens.starts[tokens.count])
+                                               : static_cast<std::size_t>(tokens.count * tokens.width);
+    if (token_starts.size() != token_ends.size() || (!token_starts.empty() && token_starts.size() < room))
+      throw error(TAMIS_ERR_INVALID_ARGUMENT, "token_starts has " + std::to_string(token_starts.size()) + " and token_ends " +
+                                                  std::to_string(token_ends.size()) + " offsets; expected " +
+                                                  std::to_string(room));
+    check(tamis_token_statistics_add(get(), &tokens, joined.bytes.data(), joined.starts.data(), token_starts.data(),
+                                     token_ends.data(), nullptr, nullptr));
+  }
+  /// What a tokenizer makes of texts, without its template.
+  void encode(const Context &context, const Tokenizer &tokenizer, span<const std::string_view> texts) {
+    const detail::JoinedTexts joined(texts);
+    check(tamis_token_statistics_encode(get(), context.get(), tokenizer.get(), nullptr, joined.bytes.data(),
+                                        joined.starts.data(), joined.count(), nullptr, nullptr));
+  }
+  void merge(const TokenStatistics &other) { check(tamis_token_statistics_merge(get(), other.get())); }
+
+  tamis_token_sums sums() const {
+    tamis_token_sums sums TAMIS_TOKEN_SUMS_INIT;
+    check(tamis_token_statistics_sums(get(), &sums));
+    return sums;
+  }
+  tamis_token_report report(const tamis_token_report_options &options = defaults<tamis_token_report_options>()) const {
+    tamis_token_report report TAMIS_TOKEN_REPORT_INIT;
+    check(tamis_token_statistics_report(get(), &options, &report));
+    return report;
+  }
+  /// Tokens here over tokens there: of all texts, and the mean of the texts' own ratios.
+  std::pair<double, double> premium(const TokenStatistics &pivot) const {
+    std::pair<double, double> found;
+    check(tamis_token_premium(get(), pivot.get(), &found.first, &found.second));
+    return found;
+  }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_token_statistics *s) const noexcept { tamis_token_statistics_destroy(s); }
+  };
+  std::unique_ptr<tamis_token_statistics, Destroy> handle_;
+};
+
+/// Questions about the characters of words (CharBench).
+class CharBench {
+ public:
+  explicit CharBench(span<const std::string_view> texts,
+                     const tamis_charbench_options &options = defaults<tamis_charbench_options>()) {
+    const detail::JoinedTexts joined(texts);
+    tamis_charbench *handle = nullptr;
+    check(tamis_charbench_create(&options, joined.bytes.data(), joined.starts.data(), joined.count(), &handle));
+    handle_.reset(handle);
+  }
+  tamis_charbench *get() const noexcept { return handle_.get(); }
+  std::int64_t count() const noexcept { return tamis_charbench_count(get()); }
+  /// The word belongs to this object.
+  tamis_charbench_row row(std::int64_t i) const {
+    tamis_charbench_row row TAMIS_CHARBENCH_ROW_INIT;
+    check(tamis_charbench_get(get(), i, &row));
+    return row;
+  }
+  tamis_charbench_features features(std::int64_t i, span<const std::int32_t> token_lengths) const {
+    tamis_charbench_features features TAMIS_CHARBENCH_FEATURES_INIT;
+    check(tamis_charbench_features_of(get(), i, token_lengths.data(), static_cast<std::int64_t>(token_lengths.size()),
+                                      &features));
+    return features;
+  }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_charbench *b) const noexcept { tamis_charbench_destroy(b); }
+  };
+  std::unique_ptr<tamis_charbench, Destroy> handle_;
+};
+
+/// A haystack of UUID pairs, its question and its answers (Needle Threading).
+class NeedleTask {
+ public:
+  explicit NeedleTask(const tamis_needle_options &options = defaults<tamis_needle_options>()) {
+    tamis_needle_task *handle = nullptr;
+    check(tamis_needle_task_create(&options, &handle));
+    handle_.reset(handle);
+    check(tamis_needle_task_get(handle, &view_));
+  }
+  tamis_needle_task *get() const noexcept { return handle_.get(); }
+  /// Texts and positions, which belong to this object.
+  const tamis_needle_view &view() const noexcept { return view_; }
+  std::string_view haystack() const noexcept { return {view_.haystack, static_cast<std::size_t>(view_.haystack_bytes)}; }
+
+  /// The prompt; prompt_template nullptr: the library's own wording.
+  std::string prompt(const char *prompt_template = nullptr) const {
+    std::size_t needed = 0;
+    const tamis_status sized = tamis_needle_task_prompt(get(), prompt_template, nullptr, 0, &needed);
+    if (sized != TAMIS_ERR_BUFFER_TOO_SMALL) check(sized);
+    std::string text(needed + 1, '\0');
+    check(tamis_needle_task_prompt(get(), prompt_template, &text[0], text.size(), &needed));
+    text.resize(needed);
+    return text;
+  }
+  tamis_needle_score score(std::string_view reply) const {
+    tamis_needle_score score TAMIS_NEEDLE_SCORE_INIT;
+    check(tamis_needle_task_score(get(), reply.data(), reply.size(), &score));
+    return score;
+  }
+
+ private:
+  struct Destroy {
+    void operator()(tamis_needle_task *t) const noexcept { tamis_needle_task_destroy(t); }
+  };
+  std::unique_ptr<tamis_needle_task, Destroy> handle_;
+  tamis_needle_view view_ TAMIS_NEEDLE_VIEW_INIT;
+};
+
+/// Where accuracy first falls below the threshold, in the unit of `lengths`.
+inline double effective_context_length(span<const double> lengths, span<const double> accuracies, double threshold = 0.75) {
+  if (lengths.size() != accuracies.size())
+    throw error(TAMIS_ERR_INVALID_ARGUMENT, "accuracies has " + std::to_string(accuracies.size()) + " numbers; expected " +
+                                                std::to_string(lengths.size()) + ", one a length");
+  double length = 0;
+  check(tamis_effective_context_length(lengths.data(), accuracies.data(), static_cast<std::int64_t>(lengths.size()), threshold,
+                                       &length));
+  return length;
 }
 
 }  // namespace tamis

@@ -574,11 +574,51 @@ void metrics() {
   EXPECT(tamis::bleu(context, tamis::token_lists(ids, starts), tamis::token_lists(ids, starts))[0] >= 0);
 }
 
+void tasks() {
+  tamis::Context context;
+  const std::string_view texts[] = {"the cats", "dogs"};
+  const std::int32_t ids[] = {1, 2, 3, 4}, from[] = {0, 3, 6, 0}, to[] = {3, 6, 8, 4};
+  const std::int64_t starts[] = {0, 3, 4};
+  tamis::TokenStatistics statistics(4);
+  statistics.add(tamis::token_lists(ids, starts), texts, from, to);
+  EXPECT(statistics.sums().words == 3 && statistics.sums().continued_words == 1 && statistics.sums().unknown_tokens == 1);
+  EXPECT(statistics.report().fertility == 4.0 / 3 && statistics.report().shannon_efficiency == 1);
+  EXPECT(status_of([&] { statistics.add(tamis::token_lists(ids, starts), texts, from); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { statistics.add(tamis::token_lists(ids, starts), {texts, 1}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  tamis::TokenStatistics words;
+  words.encode(context, tamis::Tokenizer::from_bytes("[UNK]\nthe\ncats\ndogs\n", TAMIS_TOKENIZER_VOCAB_TXT), texts);
+  EXPECT(words.sums().tokens == 3 && statistics.premium(words).first == 4.0 / 3 && statistics.premium(words).second == 1.25);
+  words.merge(statistics);
+  EXPECT(words.sums().texts == 4);
+
+  const std::string_view four[] = {"once upon time", "when"};
+  const tamis::CharBench bench(four);
+  const std::int32_t lengths[] = {2, 2};
+  EXPECT(bench.count() == 4 && bench.row(3).task == TAMIS_CHARBENCH_FIND_LAST);
+  EXPECT(bench.features(3, lengths).target_token_length == 2);
+  EXPECT(status_of([&] { bench.row(4); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(status_of([&] { tamis::CharBench({four, 1}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+
+  auto options = tamis::defaults<tamis_needle_options>();
+  options.kind = TAMIS_NEEDLE_THREADING;
+  options.thread_length = 3;
+  const tamis::NeedleTask task(options);
+  EXPECT(task.haystack().size() == 2000 && task.view().n_positions == 3 && task.view().n_answers == 1);
+  EXPECT(task.prompt().find(task.haystack()) != std::string::npos && task.prompt("{character}!") == "*!");
+  EXPECT(task.score(task.view().answers[0]).correct == 1 && task.score("").correct == 0);
+  options.pairs = 2;
+  EXPECT(status_of([&] { tamis::NeedleTask{options}; }) == TAMIS_ERR_INVALID_ARGUMENT);
+  const double sizes[] = {10, 20}, shares[] = {1, 0};
+  EXPECT(std::abs(tamis::effective_context_length(sizes, shares) - 10 * std::pow(2, 0.25)) < 1e-12);
+  EXPECT(status_of([&] { tamis::effective_context_length(sizes, {shares, 1}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+}
+
 }  // namespace
 
 int main() {
   for (void (*test)() :
-       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression, chunks, metrics}) {
+       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression,
+        chunks, metrics, tasks}) {
     try {
       test();
     } catch (const std::exception &e) {

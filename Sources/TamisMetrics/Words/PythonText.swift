@@ -33,34 +33,37 @@ enum PythonText {
     out.removeAll(keepingCapacity: true)
     var i = 0
     while i < bytes.count {
-      let lead = bytes[i]
-      if lead < 0x80 {
-        out.append(UInt32(lead))
-        i += 1
-        continue
-      }
-      let (width, low, high): (Int, UInt8, UInt8)
-      switch lead {
-      case 0xc2...0xdf: (width, low, high) = (2, 0x80, 0xbf)
-      case 0xe0: (width, low, high) = (3, 0xa0, 0xbf)
-      case 0xed: (width, low, high) = (3, 0x80, 0x9f)
-      case 0xe1...0xef: (width, low, high) = (3, 0x80, 0xbf)
-      case 0xf0: (width, low, high) = (4, 0x90, 0xbf)
-      case 0xf1...0xf3: (width, low, high) = (4, 0x80, 0xbf)
-      case 0xf4: (width, low, high) = (4, 0x80, 0x8f)
-      default: (width, low, high) = (1, 0, 0)
-      }
-      var value = UInt32(lead) & (0x7f >> UInt32(width))
-      var used = 1
-      while used < width, i + used < bytes.count {
-        let next = bytes[i + used]
-        guard next >= (used == 1 ? low : 0x80) && next <= (used == 1 ? high : 0xbf) else { break }
-        value = value << 6 | UInt32(next & 0x3f)
-        used += 1
-      }
-      out.append(width > 1 && used == width ? value : 0xfffd)
-      i += used
+      let (value, width) = scalar(bytes, i)
+      out.append(value)
+      i += width
     }
+  }
+
+  /// The code point at byte i, and how many bytes it or the ill-formed part takes.
+  @inline(__always)
+  static func scalar(_ bytes: UnsafeBufferPointer<UInt8>, _ i: Int) -> (value: UInt32, width: Int) {
+    let lead = bytes[i]
+    if lead < 0x80 { return (UInt32(lead), 1) }
+    let (width, low, high): (Int, UInt8, UInt8)
+    switch lead {
+    case 0xc2...0xdf: (width, low, high) = (2, 0x80, 0xbf)
+    case 0xe0: (width, low, high) = (3, 0xa0, 0xbf)
+    case 0xed: (width, low, high) = (3, 0x80, 0x9f)
+    case 0xe1...0xef: (width, low, high) = (3, 0x80, 0xbf)
+    case 0xf0: (width, low, high) = (4, 0x90, 0xbf)
+    case 0xf1...0xf3: (width, low, high) = (4, 0x80, 0xbf)
+    case 0xf4: (width, low, high) = (4, 0x80, 0x8f)
+    default: (width, low, high) = (1, 0, 0)
+    }
+    var value = UInt32(lead) & (0x7f >> UInt32(width))
+    var used = 1
+    while used < width, i + used < bytes.count {
+      let next = bytes[i + used]
+      guard next >= (used == 1 ? low : 0x80) && next <= (used == 1 ? high : 0xbf) else { break }
+      value = value << 6 | UInt32(next & 0x3f)
+      used += 1
+    }
+    return (width > 1 && used == width ? value : 0xfffd, used)
   }
 
   /// `str.lower`: U+0130 becomes two characters, and a capital sigma at the end of a word is a final one.

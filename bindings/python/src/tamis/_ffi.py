@@ -968,6 +968,181 @@ class tamis_chrf_options(Structure):
     ]
 
 
+# ------------------------------------------------------------------------------------ tokenization_metrics.h
+
+
+class tamis_token_statistics(Structure):
+    """Opaque."""
+
+
+class tamis_token_sums(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("texts", c_int64),
+        ("empty_texts", c_int64),
+        ("tokens", c_int64),
+        ("unknown_tokens", c_int64),
+        ("bytes", c_int64),
+        ("code_points", c_int64),
+        ("words", c_int64),
+        ("aligned_words", c_int64),
+        ("continued_words", c_int64),
+        ("whole_words", c_int64),
+        ("vocabulary", c_int64),
+    ]
+
+
+class tamis_token_report_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("alpha", c_double),
+        ("vocabulary", c_int64),
+        ("percentile_from", c_double),
+        ("percentile_to", c_double),
+    ]
+
+
+class tamis_token_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("fertility", c_double),
+        ("continued_word_rate", c_double),
+        ("whole_word_rate", c_double),
+        ("bytes_per_token", c_double),
+        ("code_points_per_token", c_double),
+        ("unknown_rate", c_double),
+        ("tokens_per_text", c_double),
+        ("shannon_entropy", c_double),
+        ("shannon_efficiency", c_double),
+        ("renyi_entropy", c_double),
+        ("renyi_efficiency", c_double),
+        ("percentile_frequency", c_double),
+        ("bits", c_double),
+    ]
+
+
+# ----------------------------------------------------------------------------------------------- charbench.h
+
+TAMIS_CHARBENCH_COUNT_UNIQUE = 0
+TAMIS_CHARBENCH_COUNT_CHARACTER = 1
+TAMIS_CHARBENCH_FIND_FIRST = 2
+TAMIS_CHARBENCH_FIND_LAST = 3
+
+tamis_charbench_task = c_int32
+
+
+class tamis_charbench(Structure):
+    """Opaque."""
+
+
+class tamis_charbench_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("min_length", c_int32),
+        ("max_length", c_int32),
+        ("rows", c_int32),
+        ("seed", c_uint64),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_charbench_row(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("task", tamis_charbench_task),
+        ("word", c_char_p),
+        ("word_length", c_int32),
+        ("character", c_int32),
+        ("gold", c_int32),
+        ("unique_characters", c_int32),
+    ]
+
+
+class tamis_charbench_features(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("word_length", c_int32),
+        ("number_of_tokens", c_int32),
+        ("target_token_length", c_int32),
+        ("gold", c_int32),
+        ("unique_characters", c_int32),
+        ("compression_rate", c_double),
+        ("gold_share", c_double),
+    ]
+
+
+# ---------------------------------------------------------------------------------------- needle_threading.h
+
+TAMIS_NEEDLE_SINGLE = 0
+TAMIS_NEEDLE_MULTIPLE = 1
+TAMIS_NEEDLE_CONDITIONAL = 2
+TAMIS_NEEDLE_THREADING = 3
+TAMIS_NEEDLE_MULTI_THREADING = 4
+
+TAMIS_NEEDLE_RANDOM = 0
+TAMIS_NEEDLE_CLUSTERED = 1
+
+TAMIS_THREAD_FORWARD = 0
+TAMIS_THREAD_BACKWARD = 1
+TAMIS_THREAD_RANDOM = 2
+
+tamis_needle_kind = c_int32
+tamis_needle_placement = c_int32
+tamis_thread_direction = c_int32
+
+
+class tamis_needle_task(Structure):
+    """Opaque."""
+
+
+class tamis_needle_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", tamis_needle_kind),
+        ("pairs", c_int64),
+        ("seed", c_uint64),
+        ("depth", c_double),
+        ("needles", c_int32),
+        ("placement", tamis_needle_placement),
+        ("conditional_character", c_int32),
+        ("thread_length", c_int32),
+        ("direction", tamis_thread_direction),
+        ("threads", c_int32),
+    ]
+
+
+class tamis_needle_view(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", tamis_needle_kind),
+        ("haystack", c_char_p),
+        ("haystack_bytes", c_int64),
+        ("keys", POINTER(c_char_p)),
+        ("n_keys", c_int64),
+        ("answers", POINTER(c_char_p)),
+        ("n_answers", c_int64),
+        ("positions", POINTER(c_int64)),
+        ("n_positions", c_int64),
+    ]
+
+
+class tamis_needle_score(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("correct", c_int32),
+        ("expected", c_int64),
+        ("predicted", c_int64),
+        ("matched", c_int64),
+        ("accuracy", c_double),
+        ("precision", c_double),
+        ("f1", c_double),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
@@ -1003,6 +1178,9 @@ _lists = POINTER(tamis_token_lists)
 _bleu_options = POINTER(tamis_bleu_options)
 _words = POINTER(tamis_word_ids)
 _u8 = POINTER(c_uint8)
+_token_statistics = POINTER(tamis_token_statistics)
+_charbench = POINTER(tamis_charbench)
+_needle_task = POINTER(tamis_needle_task)
 
 Status = tamis_status
 
@@ -1222,6 +1400,45 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_distinct_ngrams": (Status, (_lists, c_int32, _i64, _i64)),
     "tamis_self_bleu": (Status, (_lists, c_int32, _f64)),
     "tamis_repetition": (Status, (_lists, c_int64, _i64)),
+    # tokenization_metrics.h
+    "tamis_token_statistics_create": (Status, (c_int32, POINTER(_token_statistics))),
+    "tamis_token_statistics_destroy": (None, (_token_statistics,)),
+    "tamis_token_statistics_add": (
+        Status, (_token_statistics, _lists, c_char_p, _i64, _i32, _i32, tamis_progress_fn, c_void_p)),
+    "tamis_token_statistics_encode": (
+        Status, (_token_statistics, _context, _tokenizer, _encode_options, c_char_p, _i64, c_int64, tamis_progress_fn,
+                 c_void_p)),
+    "tamis_token_statistics_merge": (Status, (_token_statistics, _token_statistics)),
+    "tamis_token_statistics_sums": (Status, (_token_statistics, POINTER(tamis_token_sums))),
+    "tamis_token_statistics_frequencies": (Status, (_token_statistics, _i32, _i64, c_int64, _i64)),
+    "tamis_token_report_options_init": (None, (POINTER(tamis_token_report_options),)),
+    "tamis_token_statistics_report": (
+        Status, (_token_statistics, POINTER(tamis_token_report_options), POINTER(tamis_token_report))),
+    "tamis_token_premium": (Status, (_token_statistics, _token_statistics, _f64, _f64)),
+    "tamis_tokens_to_characters": (Status, (_token_statistics, c_int64, _i64)),
+    "tamis_characters_to_tokens": (Status, (_token_statistics, c_int64, _i64)),
+    # charbench.h
+    "tamis_charbench_options_init": (None, (POINTER(tamis_charbench_options),)),
+    "tamis_charbench_create": (Status, (POINTER(tamis_charbench_options), c_char_p, _i64, c_int64, POINTER(_charbench))),
+    "tamis_charbench_destroy": (None, (_charbench,)),
+    "tamis_charbench_count": (c_int64, (_charbench,)),
+    "tamis_charbench_get": (Status, (_charbench, c_int64, POINTER(tamis_charbench_row))),
+    "tamis_charbench_prompt": (Status, (_charbench, c_int64, c_char_p, c_size_t, _size)),
+    "tamis_charbench_features_of": (Status, (_charbench, c_int64, _i32, c_int64, POINTER(tamis_charbench_features))),
+    "tamis_charbench_score": (Status, (c_char_p, c_size_t, c_int64, _i32, _i32, _i64)),
+    "tamis_charbench_correlation": (Status, (_f64, _u8, c_int64, _f64)),
+    "tamis_charbench_accuracy_by_value": (Status, (_f64, _u8, c_int64, _f64, _i64, _f64, _f64, c_int64, _i64)),
+    "tamis_charbench_error_overlap": (Status, (_u8, _u8, c_int64, _f64)),
+    "tamis_charbench_bias": (Status, (_i64, _i64, _u8, c_int64, _f64)),
+    # needle_threading.h
+    "tamis_needle_options_init": (None, (POINTER(tamis_needle_options),)),
+    "tamis_needle_task_create": (Status, (POINTER(tamis_needle_options), POINTER(_needle_task))),
+    "tamis_needle_task_destroy": (None, (_needle_task,)),
+    "tamis_needle_task_get": (Status, (_needle_task, POINTER(tamis_needle_view))),
+    "tamis_needle_task_prompt": (Status, (_needle_task, c_char_p, c_char_p, c_size_t, _size)),
+    "tamis_needle_task_score": (Status, (_needle_task, c_char_p, c_size_t, POINTER(tamis_needle_score))),
+    "tamis_wilson_interval": (Status, (c_int64, c_int64, c_double, _f64, _f64)),
+    "tamis_effective_context_length": (Status, (_f64, _f64, c_int64, c_double, _f64)),
 }
 
 #: Functions whose NOT_FOUND means a file.

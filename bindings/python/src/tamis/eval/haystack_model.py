@@ -57,6 +57,7 @@ class HaystackModel:
         if not path.is_file():
             raise FileMissingError(f"{path}: no such file")
         config = json.loads(path.read_text())
+        self.max_tokens: int | None = config.get("max_position_embeddings")
         try:
             self.layers, self.heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
             self.kv_heads, self.head_dim = int(config["num_key_value_heads"]), int(config["head_dim"])
@@ -67,7 +68,7 @@ class HaystackModel:
             name: np.ascontiguousarray(np.asarray(tensor, np.float32).T) if tensor.ndim == 2 else np.asarray(tensor, np.float32)
             for name, tensor in open_safetensors(self.folder / "model.safetensors").items()
         }
-        tokenizer = Tokenizer(self.folder / "tokenizer.json")
+        self.tokenizer = tokenizer = Tokenizer(self.folder / "tokenizer.json")
         text = self.folder / "text" / "haystack.txt"
         (key,), (stop,) = tokenizer.encode(" key").ids, tokenizer.encode(".").ids
         # A byte-level vocabulary writes a space as U+0120. Whole words of three letters or more.
@@ -75,7 +76,9 @@ class HaystackModel:
             i for i in range(300, tokenizer.vocab_size)
             if i != key and re.fullmatch("\u0120[A-Za-z]{3,}", tokenizer.id_to_token(i) or "")
         ]
-        self.needles = TokenNeedles(tokenizer.encode(text.read_text(encoding="utf-8")).ids, words, int(key), int(stop))
+        #: The text that hides needles.
+        self.text = text.read_text(encoding="utf-8")
+        self.needles = TokenNeedles(tokenizer.encode(self.text).ids, words, int(key), int(stop))
 
     def describe(self) -> dict[str, Any]:
         """What the report says about the model."""
@@ -160,6 +163,27 @@ class HaystackModel:
                 logits = self._prefill(question.prompt, method, past)
             won.append(self._continues(question.answer, logits, past))
         return won
+
+    def count_tokens(self, text: str) -> int:
+        return self.tokenizer.count(text)
+
+    def token_limit(self) -> int | None:
+        """Tokens that the model was trained on; None: the configuration does not say."""
+        return self.max_tokens
+
+    def reply(self, prompt: str, method: EvalMethod, max_tokens: int, stop: str = "") -> str:
+        """Greedy continuation of a text, prefilled by the method and decoded densely, of at most `max_tokens` tokens; it ends
+        after the token that holds `stop`. The model has no token of its own for an end."""
+        past: list[tuple[np.ndarray, np.ndarray]] = []
+        logits = self._prefill(np.asarray(self.tokenizer.encode(prompt).ids, np.int64), method, past)
+        said: list[int] = []
+        while len(said) < max_tokens:
+            if said:
+                logits = self._decode(said[-1], past)
+            said.append(int(logits.argmax()))
+            if stop and stop in self.tokenizer.decode(said).lstrip():
+                break
+        return self.tokenizer.decode(said)
 
     def _prefill(self, ids: np.ndarray, method: EvalMethod, past: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         prompt = method.prompt(self.ctx)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -82,6 +83,45 @@ def needle_map(table: RecallTable, methods: Sequence[str], lengths: Sequence[int
             parts.append(_text(18, middle, "depth of the needle", 10, extra=f'transform="rotate(-90 18 {middle:g})"'))
     parts += _legend(left, height - 30, 150, "0", "100 %", "answered")
     return _document(width, height, parts)
+
+
+@dataclass
+class GridPanel:
+    """Shares by row and column; NaN where nothing was asked. `tips` are what a pointer shows, by (row, column)."""
+
+    title: str
+    rows: list[str]
+    columns: list[str]
+    #: float [rows, columns]
+    shares: np.ndarray
+    tips: dict[tuple[int, int], str]
+
+
+def accuracy_map(panels: Sequence[GridPanel], title: str, below: str) -> str:
+    """Accuracy, parameter of the task by context, a panel for each kind and method, one under another. below: what the columns
+    are."""
+    cell_w, cell_h, left, top, foot = 62, 20, 196, 58, 52
+    width = max(left + cell_w * max((len(p.columns) for p in panels), default=1) + 14, 380)
+    parts, y0 = [_text(12, 20, title, 13, "start", extra='font-weight="bold"')], top
+    for panel in panels:
+        parts.append(_text(left, y0 - 8, panel.title, 12, "start"))
+        for i, name in enumerate(panel.rows):
+            parts.append(_text(left - 6, y0 + (i + 0.5) * cell_h + 4, name, 10, "end"))
+            for j in range(len(panel.columns)):
+                share, x, y = float(panel.shares[i, j]), left + j * cell_w, y0 + i * cell_h
+                parts.append(
+                    f"<g><title>{escape(panel.tips.get((i, j), 'not asked'))}</title>"
+                    + _rect(x, y, cell_w, cell_h, _NO_DATA if np.isnan(share) else colour(share), 'stroke="white"')
+                    + ("" if np.isnan(share) else _text(
+                        x + cell_w / 2, y + cell_h / 2 + 4, _percent(share), 10, fill="white" if share > 0.45 else "#222"))
+                    + "</g>")
+        y0 += cell_h * len(panel.rows)
+        for j, name in enumerate(panel.columns):
+            parts.append(_text(left + (j + 0.5) * cell_w, y0 + 13, name, 10))
+        parts.append(_text(left + cell_w * len(panel.columns) / 2, y0 + 27, below, 10))
+        y0 += foot
+    parts += _legend(left, y0 - 14, 150, "0", "100 %", "found")
+    return _document(width, y0 + 14, parts)
 
 
 def _percent(share: float) -> str:

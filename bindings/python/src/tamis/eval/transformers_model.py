@@ -74,7 +74,10 @@ class TransformersModel:
         self.model = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype if dtype == "auto" else getattr(torch, dtype), attn_implementation="tamis").eval()
         prefix, suffix = self._template() if chat else (self._start(), [])
-        self.needles = SentenceNeedles(self._encode, file.read_text(encoding="utf-8"), prefix, suffix)
+        self.prefix, self.suffix = prefix, suffix
+        #: The text that hides needles.
+        self.text = file.read_text(encoding="utf-8")
+        self.needles = SentenceNeedles(self._encode, self.text, prefix, suffix)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -113,6 +116,33 @@ class TransformersModel:
         while True:
             yield [self.needles.question(length, depth, depths, rng) for depth in range(depths)]
 
+    def count_tokens(self, text: str) -> int:
+        return len(self._encode(text))
+
+    def token_limit(self) -> int | None:
+        """Tokens that the model's configuration allows; None: it does not say."""
+        limit = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        return None if limit is None else int(limit)
+
+    @torch.inference_mode()
+    def reply(self, prompt: str, method: EvalMethod, max_tokens: int, stop: str = "") -> str:
+        """Greedy continuation of a prompt (with --chat: answer to a user's message), prefilled by the method and decoded
+        densely, up to a token that ends it, the one that holds `stop`, or `max_tokens` tokens."""
+        self._use(method)
+        ids = torch.tensor([[*self.prefix, *self._encode(prompt), *self.suffix]])
+        cache = DynamicCache(config=self.model.config)
+        logits = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        ends = self.model.generation_config.eos_token_id
+        last = set() if ends is None else {ends} if isinstance(ends, int) else set(ends)
+        said: list[int] = []
+        while len(said) < max_tokens:
+            if said:
+                logits = self._step(said[-1], cache)
+            said.append(int(logits[0, -1].argmax()))
+            if said[-1] in last or (stop and stop in str(self.tokenizer.decode(said)).lstrip()):
+                break
+        return str(self.tokenizer.decode(said, skip_special_tokens=True))
+
     @torch.inference_mode()
     def answers(self, questions: list[Question], method: EvalMethod, asked: str = "prompt") -> list[bool]:
         """Whether greedy decoding continues each prompt with the number, as text. Decoding is dense.
@@ -120,6 +150,11 @@ class TransformersModel:
         asked "prompt": the whole prompt is one prefill by the method; "decode": the text is, and the question is fed token by
         token.
         """
+        self._use(method)
+        return [self._answer(question, asked) for question in questions]
+
+    def _use(self, method: EvalMethod) -> None:
+        """Prefills by the method from now on."""
         options = dict(method.options)
         predictor = options.pop("predictor", None)
         config = integration.TamisConfig() if method.dense else integration.TamisConfig(
@@ -128,7 +163,6 @@ class TransformersModel:
         config.ctx = self.ctx
         integration.configure(self.model, config)
         self.model.set_attn_implementation("tamis")
-        return [self._answer(question, asked) for question in questions]
 
     def _answer(self, question: Question, asked: str) -> bool:
         ids = torch.from_numpy(question.prompt)[None]

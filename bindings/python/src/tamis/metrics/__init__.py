@@ -11,13 +11,16 @@ from ._sequence import (
     ErrorRates, RougeScorer, alignment, cer, distinct_n, edit_distance, error_rates, mer, meteor_ids, process_characters,
     process_words, repetition, rouge_ids, rouge_lsum_ids, self_bleu, squad, token_f1, wer, wil, wip,
 )
+from ._tokenization import TokenReport, TokenStatistics, TokenSums, tokenization_score
 from ._words import WordIDs
+from .charbench import CharBench
 from .nltk import SmoothingFunction, corpus_bleu, sentence_bleu, sentence_bleus
 from .sacrebleu import BLEU, CHRF, TER
 
 __all__ = [
-    "BLEU", "CHRF", "ErrorRates", "Ragged", "RougeScorer", "SmoothingFunction", "TER", "WordIDs", "alignment", "bleu", "cer",
+    "BLEU", "CHRF", "CharBench", "ErrorRates", "Ragged", "RougeScorer", "SmoothingFunction", "TER", "TokenReport",
+    "TokenStatistics", "TokenSums", "WordIDs", "alignment", "bleu", "cer",
     "corpus_bleu", "distinct_n", "edit_distance", "error_rates", "mer", "meteor_ids", "ngram_statistics", "process_characters",
     "process_words", "repetition", "rouge_ids", "rouge_lsum_ids", "self_bleu", "sentence_bleu", "sentence_bleus", "squad",
-    "tensor_corpus_bleu", "tensor_sentence_bleu", "token_f1", "wer", "wil", "wip",
+    "tensor_corpus_bleu", "tensor_sentence_bleu", "token_f1", "tokenization_score", "wer", "wil", "wip",
 ]
