@@ -22,6 +22,8 @@
  *   bleu.h        BLEU of token ids as NLTK, sacreBLEU, torchmetrics and TensorBLEU have it; n-gram statistics
  *   word_ids.h    texts as the scorers cut them, as ids
  *   sequence_metrics.h  chrF, TER, ROUGE, METEOR, F1, edit distances, diversity
+ *   token_signals.h     which tokens to train on: ssToken, cDPO, T-REG, RMT, TL-Training, CAFT
+ *   vocabulary_signals.h  function tokens, Text2Token targets, clusters of LM-head keys (KeyNavi, ICN)
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -45,5 +47,7 @@
 #include "tamis/bleu.h"
 #include "tamis/word_ids.h"
 #include "tamis/sequence_metrics.h"
+#include "tamis/token_signals.h"
+#include "tamis/vocabulary_signals.h"
 
 #endif /* TAMIS_H */
