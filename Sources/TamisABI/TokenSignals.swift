@@ -31,7 +31,8 @@ extension tamis_caft_options: VersionedStruct {
   static var firstSize: Int { 56 }
   static var defaults: Self {
     Self(
-      struct_size: currentSize, heads: 4, schedule: TAMIS_CAFT_RSINE, omit_first: 0, step: 0, steps: 1, scale: 0.01, decay: 0.8,
+      struct_size: currentSize, heads: 4, schedule: TAMIS_CAFT_RSINE, omit_first: 0, step: 0, steps: 1, scale: 0.01,
+      decay: 0.8,
       rise: 0.5)
   }
 }
@@ -100,7 +101,8 @@ private func store(
 // MARK: ssToken
 
 @c @implementation public func tamis_prompt_attention(
-  _ handle: OpaquePointer!, _ attention: UnsafePointer<tamis_tensor>!, _ prompt: UnsafePointer<UInt8>!, _ rule: tamis_prompt_rule,
+  _ handle: OpaquePointer!, _ attention: UnsafePointer<tamis_tensor>!, _ prompt: UnsafePointer<UInt8>!,
+  _ rule: tamis_prompt_rule,
   _ mass: UnsafeMutablePointer<Double>!
 ) -> tamis_status {
   status { () throws(TamisError) in
@@ -111,7 +113,8 @@ private func store(
       mass,
       try PromptAttention.mass(
         attention: view, prompt: try array(prompt, view.shape[2], "prompt"),
-        rule: try choice(rule, "rule", PromptAttention.Rule.self, "TAMIS_PROMPT_MASK or TAMIS_PROMPT_PREFIX"), context: context))
+        rule: try choice(rule, "rule", PromptAttention.Rule.self, "TAMIS_PROMPT_MASK or TAMIS_PROMPT_PREFIX"), context: context
+      ))
   }
 }
 
@@ -149,7 +152,8 @@ private func store(
     let scores = try room(scores, n.all, "scores")
     let found = try SSToken.scores(
       current: try array(current, n.all, "current"), history: try array(history, n.all, "history"),
-      attention: try optionalArray(attention, n.all, "attention"), labels: try array(labels, n.all, "labels"), tokens: n.tokens,
+      attention: try optionalArray(attention, n.all, "attention"), labels: try array(labels, n.all, "labels"),
+      tokens: n.tokens,
       gamma: gamma)
     if let excess { fill(excess, found.excess) }
     fill(scores, found.scores)
@@ -198,7 +202,8 @@ private func store(
   status { () throws(TamisError) in
     let raw = try read(options, "options")
     var options = CriticalTokens.WeightOptions()
-    try require((0...1).contains(raw.side), "options->side is \(raw.side); expected TAMIS_ANSWER_CHOSEN or TAMIS_ANSWER_REJECTED")
+    try require(
+      (0...1).contains(raw.side), "options->side is \(raw.side); expected TAMIS_ANSWER_CHOSEN or TAMIS_ANSWER_REJECTED")
     options.isChosen = raw.side == TAMIS_ANSWER_CHOSEN
     options.onlyNegative = try flag(raw.only_negative, "options->only_negative")
     options.logScores = try flag(raw.log_scores, "options->log_scores")
@@ -234,7 +239,8 @@ private func store(
   status { () throws(TamisError) in
     let critical = try need(critical, "critical")
     let correct = try array(correct, try count(n, "n"), "correct")
-    critical.pointee = try CriticalTokens.critical(correct: correct, samples: samples, tolerance: tolerance).map { Int64($0) } ?? -1
+    critical.pointee =
+      try CriticalTokens.critical(correct: correct, samples: samples, tolerance: tolerance).map { Int64($0) } ?? -1
   }
 }
 
@@ -313,7 +319,8 @@ extension TokenBudgets {
 }
 
 @c @implementation public func tamis_rmt_rewards(
-  _ options: UnsafePointer<tamis_rmt_options>!, _ step: Int64, _ correct: UnsafePointer<UInt8>!, _ lengths: UnsafePointer<Int64>!,
+  _ options: UnsafePointer<tamis_rmt_options>!, _ step: Int64, _ correct: UnsafePointer<UInt8>!,
+  _ lengths: UnsafePointer<Int64>!,
   _ n: Int64, _ rewards: UnsafeMutablePointer<Double>!, _ lengthRewards: UnsafeMutablePointer<Double>!
 ) -> tamis_status {
   status { () throws(TamisError) in
@@ -412,7 +419,8 @@ extension MultiTokenLoss {
 
   /// Room of [heads + 1][batch][tokens].
   fileprivate func extent(_ all: Int) throws(TamisError) -> Int {
-    try require((heads + 1) * all <= countLimit, "options->heads is \(heads) over \(all) tokens; expected at most \(countLimit) numbers")
+    try require(
+      (heads + 1) * all <= countLimit, "options->heads is \(heads) over \(all) tokens; expected at most \(countLimit) numbers")
     return (heads + 1) * all
   }
 }

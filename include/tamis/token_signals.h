@@ -1,8 +1,8 @@
 /* tamis/token_signals.h: which tokens to train on, and how much: ssToken, cDPO, T-REG, RMT, TL-Training, CAFT.
  *
- * Losses and log-probabilities come in, weights, labels, losses and gradients come out; the model stays the host's. Signals that
- * read logits or LM-head rows are in vocabulary_signals.h. docs/signals.md has the formulas, and says what is PROPOSED: our
- * choice, where the paper or its code leaves one open.
+ * Losses and log-probabilities come in, weights, labels, losses and gradients come out; the model stays the host's. Signals
+ * that read logits or LM-head rows are in vocabulary_signals.h. docs/signals.md has the formulas, and says what is PROPOSED:
+ * our choice, where the paper or its code leaves one open.
  *
  * Conventions
  *  - Arrays are packed, [tokens] or [batch, tokens], batch * tokens from 1 to 2^31 - 1; f64, in which all arithmetic is.
@@ -34,14 +34,14 @@ typedef int32_t tamis_prompt_rule;
 #define TAMIS_PROMPT_PREFIX 1 /* the first n tokens, n of them in the mask, wherever they stand: the official code */
 
 /* Attention mass on the prompt (arXiv 2510.18250): mass[t] = mean over heads of sum over prompt keys j of A[h, t, j].
- * attention [heads, tokens, tokens] (f32, f16, bf16; any strides): softmax rows under the causal mask. prompt, mass [tokens].
- * Sums in f64. */
+ * attention [heads, queries, keys] (f32, f16, bf16; any strides): softmax rows under the causal mask. prompt [keys], mass
+ * [queries]. Sums in f64. */
 TAMIS_MUST_CHECK tamis_status tamis_prompt_attention(tamis_context *context, const tamis_tensor *attention,
                                                      const uint8_t *prompt, tamis_prompt_rule rule, double *mass);
 
-/* The same from q [q_heads, tokens, head_dim] and k [kv_heads, tokens, head_dim], as tamis_attention takes them (rotated):
- * attention over values that are 1 for prompt keys and 0 for others, so there is no [tokens, tokens] table. Options as
- * tamis_attention. Accurate to about 1e-6 in f32.
+/* The same from q [q_heads, queries, head_dim] and k [kv_heads, keys, head_dim], as tamis_attention takes them (rotated):
+ * attention over values that are 1 for prompt keys and 0 for others, so there is no [queries, keys] table; memory is one head's
+ * values, and 1024 rows of the query heads that share them. Options as tamis_attention. Accurate to about 1e-6 in f32.
  * Errors also: UNSUPPORTED (dtype or head_dim), OUT_OF_MEMORY, CANCELLED. */
 TAMIS_MUST_CHECK tamis_status tamis_prompt_attention_keys(tamis_context *context, const tamis_attention_options *options,
                                                           const tamis_tensor *q, const tamis_tensor *k, const uint8_t *prompt,
@@ -65,9 +65,9 @@ typedef int32_t tamis_rounding;
 #define TAMIS_ROUND_UP 0   /* k = ceil(n ratio): ssToken */
 #define TAMIS_ROUND_DOWN 1 /* k = floor(n ratio): the loss-only baseline, whose score is loss_base - loss_reference */
 
-/* Keeps the k response tokens with the largest scores: selected [batch, tokens] are the labels of these, -100 elsewhere. n is the
- * number of response tokens in the scope; ratio in [0, 1]. kept [batch] (may be NULL): how many of each sample. An empty response
- * keeps its labels. selected may be labels. */
+/* Keeps the k response tokens with the largest scores: selected [batch, tokens] are the labels of these, -100 elsewhere. n is
+ * the number of response tokens in the scope; ratio in [0, 1]. kept [batch] (may be NULL): how many of each sample. An empty
+ * response keeps its labels. selected may be labels. */
 TAMIS_MUST_CHECK tamis_status tamis_select_tokens(const double *scores, const int64_t *labels, int64_t batch, int64_t tokens,
                                                   double ratio, tamis_rounding rounding, tamis_token_scope scope,
                                                   int64_t *selected, int64_t *kept);
@@ -114,15 +114,15 @@ typedef int32_t tamis_pair_reduction;
 #define TAMIS_BY_POSITION 1      /* the code: -ln sigmoid(beta (w+_t D+_t - w-_t D-_t)), mean over pairs and all positions; a
                                     position outside both responses adds ln 2 */
 
-/* Token-weighted DPO, D = policy - reference. beta above 0 (0.1). loss: mean over pairs; losses [batch] of each (may be NULL). */
+/* Token-weighted DPO, D = policy - reference. beta above 0 (0.1). loss: mean over pairs; losses [batch], may be NULL: of each. */
 TAMIS_MUST_CHECK tamis_status tamis_cdpo_loss(const tamis_answers *chosen, const tamis_answers *rejected, int64_t batch,
                                               int64_t tokens, double beta, tamis_pair_reduction reduction, double *loss,
                                               double *losses);
 
-/* The critical token of a wrong answer from rollouts: correct[i], 0 to samples, of `samples` continuations of prefix i are right.
- * Prefixes are scanned by length: the candidate is the first with none right; it is discarded when a later prefix has more than
- * `tolerance` (3) right, and the search goes on behind that one. `critical` receives the last candidate that survives, or else the
- * last one discarded, or -1 when there was none. n >= 0. */
+/* The critical token of a wrong answer from rollouts: correct[i], 0 to samples, of `samples` continuations of prefix i are
+ * right. Prefixes are scanned by length: the candidate is the first with none right; it is discarded when a later prefix has
+ * more than `tolerance` (3) right, and the search goes on behind that one. `critical` receives the last candidate that
+ * survives, or else the last one discarded, or -1 when there was none. n >= 0. */
 TAMIS_MUST_CHECK tamis_status tamis_critical_token(const int64_t *correct, int64_t n, int64_t samples, int64_t tolerance,
                                                    int64_t *critical);
 
@@ -132,7 +132,8 @@ TAMIS_MUST_CHECK tamis_status tamis_pass_at_k(const int64_t *correct, int64_t co
 /* ------------------------------------------------------------------------------------------------ T-REG */
 
 /* Token rewards (arXiv 2412.02685): sigmoid(better_t - worse_t) - 0.5, of the reference model's log-probabilities of one answer
- * after a prompt that asks for a better revision and one that asks for a worse. Swapped prompts give the exact negative. [n]. */
+ * after a prompt that asks for a better revision and one that asks for a worse. Swapped prompts give the exact negative.
+ * All [n]. */
 TAMIS_MUST_CHECK tamis_status tamis_treg_rewards(const double *better, const double *worse, int64_t n, double *rewards);
 
 typedef struct tamis_treg_options {
@@ -147,8 +148,8 @@ typedef struct tamis_treg_options {
 #define TAMIS_TREG_OPTIONS_INIT {sizeof(tamis_treg_options), 1, 1, 0, 0.1, 0.25}
 void tamis_treg_options_init(tamis_treg_options *options);
 
-/* L = L_DPO + alpha w (L_REG(chosen) + L_REG(rejected)),  L_REG = -sum_t beta reward_t policy_t, mean over pairs. answers.weights
- * are the token rewards of each side and must be there. losses, pair_weights (w): [batch], may be NULL. */
+/* L = L_DPO + alpha w (L_REG(chosen) + L_REG(rejected)), L_REG = -sum_t beta reward_t policy_t, mean over pairs.
+ * answers.weights are the token rewards of each side and must be there. losses, pair_weights (w): [batch], may be NULL. */
 TAMIS_MUST_CHECK tamis_status tamis_treg_loss(const tamis_treg_options *options, const tamis_answers *chosen,
                                               const tamis_answers *rejected, int64_t batch, int64_t tokens, double *loss,
                                               double *losses, double *pair_weights);
@@ -170,7 +171,8 @@ typedef struct tamis_rmt_options {
   double largest_reward;    /* 1, PROPOSED: r_max */
 } tamis_rmt_options;
 
-#define TAMIS_RMT_OPTIONS_INIT {sizeof(tamis_rmt_options), 0, 1000, 800, 1, 0.2, 0.3, 0.7, 0.6, 0.3, 0.1, 0.1, 0.3, 0.6, 0.1, 1.0}
+#define TAMIS_RMT_OPTIONS_INIT \
+  {sizeof(tamis_rmt_options), 0, 1000, 800, 1, 0.2, 0.3, 0.7, 0.6, 0.3, 0.1, 0.1, 0.3, 0.6, 0.1, 1.0}
 void tamis_rmt_options_init(tamis_rmt_options *options);
 
 #define TAMIS_TIER_EASY 0
@@ -190,15 +192,16 @@ TAMIS_MUST_CHECK tamis_status tamis_rmt_rewards(const tamis_rmt_options *options
 
 /* Tiers of tokens by the entropy of the model's prediction: easy up to thresholds[0], medium up to thresholds[1], hard above.
  * thresholds NULL: the terciles of the n_used tokens in the mask (PROPOSED), entropies of ranks ceil(n_used / 3) and
- * ceil(2 n_used / 3), so that equal entropies share a tier. mask NULL: all; others get TAMIS_TIER_NONE. used [2] (may be NULL): the
- * thresholds, NaN when no token is used. */
+ * ceil(2 n_used / 3), so that equal entropies share a tier. mask NULL: all; others get TAMIS_TIER_NONE. used [2] (may be
+ * NULL): the thresholds, NaN when no token is used. */
 TAMIS_MUST_CHECK tamis_status tamis_rmt_tiers(const double *entropies, const uint8_t *mask, int64_t n, const double *thresholds,
                                               uint8_t *tiers, double *used);
 
-/* Draws tokens for a step, with replacement: a tier by the step's probabilities (over the tiers that have tokens; uniform over these
- * when their probabilities are all 0), then a token of it. Generator: SplitMix64 from `seed`, two numbers a draw. The first, its
- * upper 53 bits as a number u in [0, 1), takes the first tier whose cumulated probability exceeds u times their sum; the second, x,
- * takes token floor(x m / 2^64) of its m tokens in order. Same seed, same draws, on every machine. positions [draws]. */
+/* Draws tokens for a step, with replacement: a tier by the step's probabilities (over the tiers that have tokens; uniform over
+ * these when their probabilities are all 0), then a token of it. Generator: SplitMix64 from `seed`, two numbers a draw. The
+ * first, its upper 53 bits as a number u in [0, 1), takes the first tier whose cumulated probability exceeds u times their
+ * sum; the second, x, takes token floor(x m / 2^64) of its m tokens in order. Same seed, same draws, on every machine.
+ * positions [draws]. */
 TAMIS_MUST_CHECK tamis_status tamis_rmt_sample(const tamis_rmt_options *options, int64_t step, uint64_t seed,
                                                const uint8_t *tiers, int64_t n, int64_t draws, int64_t *positions);
 
@@ -210,7 +213,8 @@ TAMIS_MUST_CHECK tamis_status tamis_rmt_sample(const tamis_rmt_options *options,
 #define TAMIS_CALL_NONE 255 /* no response token */
 
 /* Weights of the tokens of a tool call (arXiv 2412.15495): classes TAMIS_CALL_*. w_K = min(|O| / |K|, max_weight) if |K| < |O|,
- * else 1; others 1; NONE 0. max_weight at least 1 (9). Dropping the turns whose tool answered with an error is the caller's. [n]. */
+ * else 1; others 1; NONE 0. max_weight at least 1 (9). Dropping the turns whose tool answered with an error is the caller's.
+ * All [n]. */
 TAMIS_MUST_CHECK tamis_status tamis_tool_call_weights(const uint8_t *classes, int64_t n, double max_weight, double *weights);
 
 /* loss = sum w_t f(ce_t) / sum w_t, f(ce) = ce for q = 0 and (1 - p^q) / q with p = exp(-ce) for q in (0, 1] (generalised cross
@@ -218,9 +222,10 @@ TAMIS_MUST_CHECK tamis_status tamis_tool_call_weights(const uint8_t *classes, in
 TAMIS_MUST_CHECK tamis_status tamis_tool_call_loss(const double *ce, const uint8_t *classes, int64_t n, double max_weight,
                                                    double q, double *loss, double *gradient);
 
-/* Places of the key tokens in the name of a tool: 0, and behind the common prefix with each other tool's name that begins alike.
- * name [length] and others: token ids of the names as they stand in the call. places, ascending, has room for others->count + 1;
- * `count` receives how many. A name that begins another one gives `length`: the token behind it. An equal name counts for nothing. */
+/* Places of the key tokens in the name of a tool: 0, and behind the common prefix with each other tool's name that begins
+ * alike. name [length] and others: token ids of the names as they stand in the call. places, ascending, has room for
+ * others->count + 1; `count` receives how many. A name that begins another one gives `length`: the token behind it. An equal
+ * name counts for nothing. */
 TAMIS_MUST_CHECK tamis_status tamis_tool_name_keys(const int32_t *name, int64_t length, const tamis_token_lists *others,
                                                    int64_t *places, int64_t *count);
 
@@ -248,9 +253,9 @@ typedef struct tamis_caft_options {
 #define TAMIS_CAFT_OPTIONS_INIT {sizeof(tamis_caft_options), 4, TAMIS_CAFT_RSINE, 0, 0, 1, 0.01, 0.8, 0.5}
 void tamis_caft_options_init(tamis_caft_options *options);
 
-/* Concept-aware fine-tuning (arXiv 2506.07833): L = L_0 + c s(step) sum_i d^i L_i, L_i the mean of ce[i, b, t] over the places whose
- * label labels[b, t + 1 + i] exists and is not -100; a head without any adds 0 (PROPOSED; torch gives NaN). s (may be NULL)
- * receives s(step). weights [heads + 1, batch, tokens], may be NULL: d L / d ce, 0 at places without a label. */
+/* Concept-aware fine-tuning (arXiv 2506.07833): L = L_0 + c s(step) sum_i d^i L_i, L_i the mean of ce[i, b, t] over the places
+ * whose label labels[b, t + 1 + i] exists and is not -100; a head without any adds 0 (PROPOSED; torch gives NaN). s (may be
+ * NULL) receives s(step). weights [heads + 1, batch, tokens], may be NULL: d L / d ce, 0 at places without a label. */
 TAMIS_MUST_CHECK tamis_status tamis_caft_weights(const tamis_caft_options *options, const int64_t *labels, int64_t batch,
                                                  int64_t tokens, double *s, double *weights);
 

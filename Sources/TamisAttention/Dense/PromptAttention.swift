@@ -1,6 +1,10 @@
 public import TamisCore
 public import TamisDevice
 
+#if canImport(Glibc)
+import Glibc
+#endif
+
 /// Attention mass on the prompt, mean over heads: ssToken's second signal (arXiv 2510.18250).
 public enum PromptAttention {
   /// Which keys are the prompt, of a mask that says so key by key.
@@ -57,8 +61,8 @@ public enum PromptAttention {
   /// Rows of one call: bounds the memory of an output of which one column is used.
   private static let run = 1024
 
-  /// Of queries [qHeads, queries, headDim] and keys [kvHeads, keys, headDim], by attention over values that are 1 in the prompt and
-  /// 0 elsewhere. Memory: one head's values, and 1024 rows of the query heads that share them.
+  /// Of queries [qHeads, queries, headDim] and keys [kvHeads, keys, headDim], by attention over values that are 1 in the
+  /// prompt and 0 elsewhere. Memory: one head's values, and 1024 rows of the query heads that share them.
   /// - Throws: what `Dense.attend` throws.
   public static func mass(
     _ context: Context, q: TensorView, k: TensorView, prompt: UnsafeBufferPointer<UInt8>, prompts: Rule, rule: AttentionRule,
@@ -69,14 +73,16 @@ public enum PromptAttention {
     let (kvHeads, count) = (k.shape[0], k.shape[1])
     try require(heads % kvHeads == 0, "q has \(heads) heads; expected a multiple of the \(kvHeads) heads of k")
     try require(prompt.count == count, "prompt has \(prompt.count) flags; expected \(count), as k has keys")
-    if count * d > 1 << 36 { throw TamisError(.outOfMemory, "k is [\(kvHeads), \(count), \(d)]: no memory for values of a head") }
     let group = heads / kvHeads
-    let values = UnsafeMutableRawPointer.allocate(byteCount: count * d * k.dtype.size, alignment: 64)
-    let out = UnsafeMutablePointer<Float>.allocate(capacity: group * min(run, queries) * d)
-    defer {
-      values.deallocate()
-      out.deallocate()
+    guard let values = malloc(count * d * k.dtype.size) else {
+      throw TamisError(.outOfMemory, "k is [\(kvHeads), \(count), \(d)]: no memory for values of a head")
     }
+    defer { free(values) }
+    guard let rows = malloc(group * min(run, queries) * d * 4) else {
+      throw TamisError(.outOfMemory, "q is [\(heads), \(queries), \(d)]: no memory for \(run) rows of a KV head")
+    }
+    defer { free(rows) }
+    let out = rows.assumingMemoryBound(to: Float.self)
     fill(values, k.dtype, inPrompt, d)
     let v = TensorView(values, k.dtype, shape: [1, count, d])
     var mass = [Double](repeating: 0, count: queries)

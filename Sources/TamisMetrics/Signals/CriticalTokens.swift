@@ -1,7 +1,7 @@
 public import TamisCore
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
 /// One side of pairs of answers: log-probabilities of the answer's own tokens, [batch][tokens].
@@ -91,7 +91,8 @@ public enum CriticalTokens {
 
   /// -ln sigmoid(beta (w+ D+ - w- D-)), of sums over tokens or position by position.
   public static func loss(
-    chosen: AnswerLogProbs, rejected: AnswerLogProbs, batch: Int, tokens: Int, beta: Double, reduction: Reduction = .sumThenSigmoid
+    chosen: AnswerLogProbs, rejected: AnswerLogProbs, batch: Int, tokens: Int, beta: Double,
+    reduction: Reduction = .sumThenSigmoid
   ) throws(TamisError) -> PairLoss {
     try requirePositive(beta, "beta")
     var result = PairLoss()
@@ -137,8 +138,8 @@ public enum CriticalTokens {
     return result
   }
 
-  /// The place of the critical token, from how many continuations of each prefix are right: the first prefix with none, unless a later
-  /// one has more than `tolerance`; then the next such. nil: no prefix has none.
+  /// The place of the critical token, from how many continuations of each prefix are right: the first prefix with none, unless
+  /// a later one has more than `tolerance`; then the next such. nil: no prefix has none.
   public static func critical(
     correct: UnsafeBufferPointer<Int64>, samples: Int64, tolerance: Int64 = 3
   ) throws(TamisError) -> Int? {

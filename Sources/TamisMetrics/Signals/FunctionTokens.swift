@@ -34,8 +34,8 @@ public enum FunctionTokens {
     return id
   }
 
-  /// 1 for the smallest set of the most frequent tokens that makes up `share` of all occurrences, and how many they are. Ties go
-  /// to the lower id; the token that crosses the line is in it.
+  /// 1 for the smallest set of the most frequent tokens that makes up `share` of all occurrences, and how many they are. Ties
+  /// go to the lower id; the token that crosses the line is in it.
   public static func flags(
     counts: UnsafeBufferPointer<UInt64>, share: Double = 0.4
   ) throws(TamisError) -> (flags: [UInt8], count: Int) {

@@ -2,11 +2,11 @@ public import TamisCore
 public import TamisDevice
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
-/// Spurious correlation of LM-head keys (KeyNavi, ICN, arXiv 2410.02284): logit(v) = h . k_v, so tokens whose keys lie near the best
-/// one's rank high whether they are right or not.
+/// Spurious correlation of LM-head keys (KeyNavi, ICN, arXiv 2410.02284): logit(v) = h . k_v, so tokens whose keys lie near
+/// the best one's rank high whether they are right or not.
 public enum KeyClusters {
   /// What the ranks behind the best ones are made of; NaN where there is nothing to take a mean of.
   public struct Report: Sendable {

@@ -1,13 +1,14 @@
 public import TamisCore
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
 /// CAFT (arXiv 2506.07833): fine-tuning on several tokens ahead, by auxiliary heads whose part fades.
 public struct MultiTokenLoss: Sendable {
   public enum Schedule: Int32, Sendable {
-    case rsine = 0, sine, linear, constant, sineR
+    case rsine = 0
+    case sine, linear, constant, sineR
   }
 
   /// Auxiliary heads H.

@@ -1,13 +1,13 @@
 public import TamisCore
 
-/// ssToken (arXiv 2510.18250): the response tokens on which a model improved on its own history, and which attend to the prompt.
-/// The attention mass is `PromptAttention`'s.
+/// ssToken (arXiv 2510.18250): the response tokens on which a model improved on its own history, and which attend to the
+/// prompt. The attention mass is `PromptAttention`'s.
 public enum SSToken {
   /// A label that is none.
   public static let noLabel: Int64 = -100
 
-  /// REL_t = history_t - current_t, and gamma norm(REL_t) + (1 - gamma) attention_t with norm over the response tokens of each sample,
-  /// (REL - min) / (max - min + 1e-8) as the code has it. 0 outside responses.
+  /// REL_t = history_t - current_t, and gamma norm(REL_t) + (1 - gamma) attention_t with norm over the response tokens of each
+  /// sample, (REL - min) / (max - min + 1e-8) as the code has it. 0 outside responses.
   /// - Parameters:
   ///   - current: losses [batch][tokens]; `history` and `labels` likewise, `attention` too unless gamma is 1.
   /// - Throws: `invalidArgument`: a loss or a mass of a response token that is no number, gamma outside [0, 1].
@@ -71,8 +71,8 @@ public enum SSToken {
     return (selected, kept)
   }
 
-  /// history = alpha history + (1 - alpha) current, in f64 and then through f32 to history's dtype. Tensors of one shape; rows of
-  /// history are contiguous.
+  /// history = alpha history + (1 - alpha) current, in f64 and then through f32 to history's dtype. Tensors of one shape; rows
+  /// of history are contiguous.
   public static func average(history: TensorView, current: TensorView, alpha: Double) throws(TamisError) {
     try requireRange(alpha, "alpha", 0, 1)
     let table = Kernels.active
@@ -96,7 +96,8 @@ public enum SSToken {
       let target = history.data + to * history.dtype.size
       TensorRows.load(target, history.dtype, stride: 1, scale: 1, count: n, to: old, table)
       TensorRows.load(
-        current.data + from * current.dtype.size, current.dtype, stride: current.stride[last], scale: 1, count: n, to: new, table)
+        current.data + from * current.dtype.size, current.dtype, stride: current.stride[last], scale: 1, count: n, to: new,
+        table)
       for i in 0..<n { old[i] = Float(alpha * Double(old[i]) + (1 - alpha) * Double(new[i])) }
       TensorRows.store(old, count: n, to: target, history.dtype, stride: 1, table)
     }

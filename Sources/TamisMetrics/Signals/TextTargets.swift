@@ -2,7 +2,7 @@ public import TamisCore
 public import TamisDevice
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
 /// Sparse distributions over a vocabulary: row i is entries starts[i] ..< starts[i + 1], tokens ascending.
@@ -43,7 +43,8 @@ public enum TextTargets {
     idf.reserveCapacity(documents.count)
     for v in 0..<documents.count {
       try require(
-        documents[v] >= 0 && documents[v] <= n, "documents[\(v)] is \(documents[v]); expected 0 to \(n), the number of documents")
+        documents[v] >= 0 && documents[v] <= n,
+        "documents[\(v)] is \(documents[v]); expected 0 to \(n), the number of documents")
       idf.append(log((1 + Double(n)) / (1 + Double(documents[v]))) + 1)
     }
     return idf
@@ -95,7 +96,8 @@ public enum TextTargets {
     if let excluded { for v in mean.indices { isExcluded[v] = try isSet(excluded, v, "excluded") } }
     let best = largest(k, of: mean.count) { isExcluded[$0] ? -.infinity : mean[$0] }
     let top = mean[best[0]]
-    try require(!isExcluded[best[0]] && top > -.infinity, "excluded leaves no token; expected at least one with a logit above -inf")
+    try require(
+      !isExcluded[best[0]] && top > -.infinity, "excluded leaves no token; expected at least one with a logit above -inf")
     let kept = best.filter { !isExcluded[$0] && exp(mean[$0] - top) > 0 }.sorted()
     var q = kept.map { exp(mean[$0] - top) }
     let sum = q.reduce(0, +)
@@ -202,7 +204,8 @@ public enum TextTargets {
     logits: TensorView, texts: TokenLists, k: Int, context: Context
   ) throws(TamisError) -> (overlap: [Double], mass: [Double]) {
     let vocabulary = logits.shape[1]
-    try require(texts.count == logits.shape[0], "texts has \(texts.count) sequences; expected \(logits.shape[0]), as logits rows")
+    try require(
+      texts.count == logits.shape[0], "texts has \(texts.count) sequences; expected \(logits.shape[0]), as logits rows")
     try require((1...vocabulary).contains(k), "k is \(k); expected 1 to \(vocabulary), the vocabulary")
     for i in 0..<texts.count {
       let list = texts[i]

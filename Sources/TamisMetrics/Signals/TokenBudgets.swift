@@ -1,7 +1,7 @@
 public import TamisCore
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
 /// RMT (arXiv 2509.24375): reinforcement mid-training with a shrinking budget of thought, and tokens from easy to hard.

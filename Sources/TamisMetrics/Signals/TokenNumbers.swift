@@ -1,7 +1,7 @@
 import TamisCore
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
 /// Losses, log-probabilities and masks as a caller has them: packed, [tokens] or [batch][tokens].

@@ -1,7 +1,7 @@
 public import TamisCore
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
 /// T-REG (arXiv 2412.02685): token rewards that a model gives itself, as a regulariser of DPO.
@@ -66,7 +66,8 @@ public enum TokenRewards {
   }
 
   private static func gradient(
-    of answer: AnswerLogProbs, _ places: Range<Int>, _ slope: Double, _ regularised: Double, _ batch: Double, _ out: inout [Double]
+    of answer: AnswerLogProbs, _ places: Range<Int>, _ slope: Double, _ regularised: Double, _ batch: Double,
+    _ out: inout [Double]
   ) throws(TamisError) {
     for i in places where try answer.counts(i) { out[i] = (slope - regularised * (try answer.weight(i))) / batch }
   }

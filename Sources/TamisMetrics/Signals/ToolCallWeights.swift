@@ -1,7 +1,7 @@
 public import TamisCore
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
 /// TL-Training (arXiv 2412.15495): the tokens that decide which tool is called weigh more.
@@ -19,7 +19,8 @@ public enum ToolCallWeights {
       if kind == other { counts.others += 1 }
       if kind == key { counts.keys += 1 }
     }
-    let weight = counts.keys < counts.others && counts.keys > 0 ? min(Double(counts.others) / Double(counts.keys), maxWeight) : 1
+    let weight =
+      counts.keys < counts.others && counts.keys > 0 ? min(Double(counts.others) / Double(counts.keys), maxWeight) : 1
     var weights: [Double] = []
     weights.reserveCapacity(classes.count)
     for kind in classes { weights.append(kind == key ? weight : kind == none ? 0 : 1) }

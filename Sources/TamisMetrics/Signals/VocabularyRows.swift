@@ -2,7 +2,7 @@ import CShims
 import TamisCore
 
 #if canImport(Glibc)
-import Glibc
+  import Glibc
 #endif
 
 /// Rows over a vocabulary: logits [rows, vocabulary], LM heads [vocabulary, d], of any float dtype and strides.
@@ -10,7 +10,8 @@ extension TensorView {
   /// Columns [from, from + count) of a row as f32.
   func load(row: Int, from: Int, count: Int, to: UnsafeMutablePointer<Float>, _ table: UnsafePointer<tk_table>) {
     TensorRows.load(
-      data + (row * stride[0] + from * stride[1]) * dtype.size, dtype, stride: stride[1], scale: 1, count: count, to: to, table)
+      data + (row * stride[0] + from * stride[1]) * dtype.size, dtype, stride: stride[1], scale: 1, count: count, to: to, table
+    )
   }
 
   /// A whole row as f32.
