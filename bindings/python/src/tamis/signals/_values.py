@@ -23,8 +23,8 @@ def _packed(
     x: Any, argument: str, kinds: str, dtype: Any, shape: Shape | None, dims: tuple[int, ...], expected: str,
 ) -> np.ndarray:
     array = np.asarray(_host(x))
-    if array.size == 0 and array.dtype.kind == "f":
-        array = array.astype(dtype)
+    if array.size == 0 and array.dtype.kind == "f":  # an empty list
+        array = array.astype(dtype or np.int64)
     if array.dtype.kind not in kinds or (array.ndim not in dims if shape is None else array.shape != shape):
         want = "[tokens] or [batch, tokens]" if shape is None and 2 in dims else "[n]" if shape is None else list(shape)
         raise InvalidArgumentError(f"{argument} is {array.dtype}{list(array.shape)}, expected {expected}{want}")
