@@ -164,6 +164,11 @@ inline void init(tamis_chunk_index_options &o) { tamis_chunk_index_options_init(
 inline void init(tamis_bleu_options &o) { tamis_bleu_options_init(&o); }
 inline void init(tamis_word_options &o) { tamis_word_options_init(&o); }
 inline void init(tamis_chrf_options &o) { tamis_chrf_options_init(&o); }
+inline void init(tamis_cdpo_weight_options &o) { tamis_cdpo_weight_options_init(&o); }
+inline void init(tamis_treg_options &o) { tamis_treg_options_init(&o); }
+inline void init(tamis_rmt_options &o) { tamis_rmt_options_init(&o); }
+inline void init(tamis_caft_options &o) { tamis_caft_options_init(&o); }
+inline void init(tamis_key_options &o) { tamis_key_options_init(&o); }
 inline void init(tamis_retrieval_stats &s) { s = tamis_retrieval_stats TAMIS_RETRIEVAL_STATS_INIT; }
 
 template <class Options>
