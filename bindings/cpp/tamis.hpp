@@ -1113,7 +1113,7 @@ inline double corpus_bleu(const Context &context, const tamis_token_lists &hypot
 
 // ------------------------------------------------------------------------------------------------ training signals
 
-/// ssToken's labels of one sample: the share `ratio` of response tokens (labels other than TAMIS_NO_LABEL) with the largest scores.
+/// The labels of one sample that ssToken keeps: those of the share `ratio` of response tokens with the largest scores.
 /// attention may be empty when gamma is 1.
 inline std::vector<std::int64_t> sstoken(span<const double> current, span<const double> history, span<const double> attention,
                                          span<const std::int64_t> labels, double gamma = 0.5, double ratio = 0.6) {
@@ -1146,7 +1146,7 @@ inline std::vector<std::uint8_t> function_tokens(span<const std::uint64_t> count
   return flags;
 }
 
-/// What the ranks behind the best are made of: one row of logits [vocabulary], clusters of the LM head's rows, and, or nullptr, the
+/// What the ranks behind the best are made of: logits [vocabulary], clusters of the LM head's rows, and, or nullptr, the
 /// LM head.
 inline tamis_key_report key_diagnostic(const Context &context, const Tensor &logits, span<const std::int32_t> clusters,
                                        const Tensor *keys = nullptr,

@@ -600,7 +600,7 @@ void signals() {
 
 int main() {
   for (void (*test)() :
-       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression, chunks, metrics, signals}) {
+       {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression, chunks, sparse_prefill, metrics, signals}) {
     try {
       test();
     } catch (const std::exception &e) {
