@@ -50,8 +50,8 @@ extension tamis_key_report: VersionedStruct {
 
 @c @implementation public func tamis_function_nll(
   _ lists: UnsafePointer<tamis_token_lists>!, _ flags: UnsafePointer<UInt8>!, _ vocabulary: Int64,
-  _ nll: UnsafePointer<Double>!,
-  _ mask: UnsafePointer<UInt8>!, _ sums: UnsafeMutablePointer<Double>!, _ counts: UnsafeMutablePointer<Int64>!
+  _ nll: UnsafePointer<Double>!, _ mask: UnsafePointer<UInt8>!, _ sums: UnsafeMutablePointer<Double>!,
+  _ counts: UnsafeMutablePointer<Int64>!
 ) -> tamis_status {
   status { () throws(TamisError) in
     let lists = try tokenLists(lists, "lists")

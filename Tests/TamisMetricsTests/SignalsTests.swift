@@ -6,7 +6,9 @@ import Testing
 
 @Suite struct SignalsTests {
   /// Calls `body` with memory that holds the numbers.
-  static func with<A, B, R>(_ a: [A], _ b: [B], _ body: (UnsafeBufferPointer<A>, UnsafeBufferPointer<B>) throws -> R) rethrows -> R {
+  static func with<A, B, R>(
+    _ a: [A], _ b: [B], _ body: (UnsafeBufferPointer<A>, UnsafeBufferPointer<B>) throws -> R
+  ) rethrows -> R {
     try a.withUnsafeBufferPointer { a in try b.withUnsafeBufferPointer { try body(a, $0) } }
   }
 
@@ -101,8 +103,12 @@ import Testing
     #expect(
       message { _ = try Self.with(bad, labels) { try SSToken.select(scores: $0, labels: $1, tokens: 2, ratio: 1) } }
         .hasPrefix("scores[1] is nan"))
-    #expect(message { _ = try Self.with(bad, bad) { try TokenRewards.rewards(better: $0, worse: $1) } }.hasPrefix("better[1] is nan"))
+    #expect(
+      message { _ = try Self.with(bad, bad) { try TokenRewards.rewards(better: $0, worse: $1) } }
+        .hasPrefix("better[1] is nan"))
     let classes: [UInt8] = [0, 9]
-    #expect(message { _ = try Self.with(bad, classes) { try ToolCallWeights.loss(ce: $0, classes: $1) } }.hasPrefix("classes[1] is 9"))
+    #expect(
+      message { _ = try Self.with(bad, classes) { try ToolCallWeights.loss(ce: $0, classes: $1) } }
+        .hasPrefix("classes[1] is 9"))
   }
 }

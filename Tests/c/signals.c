@@ -37,7 +37,7 @@ static void test_sstoken(tamis_context *c) {
   bad[4] = NAN;
   FAILS(INVALID, "scores[4] is nan",
         tamis_select_tokens(bad, labels, 1, 6, 0.6, TAMIS_ROUND_UP, TAMIS_TOKENS_OF_SAMPLE, selected, NULL));
-  FAILS(INVALID, "ratio", tamis_select_tokens(scores, labels, 1, 6, 1.01, TAMIS_ROUND_UP, TAMIS_TOKENS_OF_SAMPLE, selected, NULL));
+  FAILS(INVALID, "ratio", tamis_select_tokens(scores, labels, 1, 6, 1.01, TAMIS_ROUND_UP, 0, selected, NULL));
   FAILS(INVALID, "rounding", tamis_select_tokens(scores, labels, 1, 6, 1, 2, TAMIS_TOKENS_OF_SAMPLE, selected, NULL));
   FAILS(INVALID, "scope", tamis_select_tokens(scores, labels, 1, 6, 1, TAMIS_ROUND_UP, -1, selected, NULL));
   FAILS(INVALID, "batch", tamis_select_tokens(scores, labels, 0, 6, 1, TAMIS_ROUND_UP, 0, selected, NULL));
@@ -46,14 +46,16 @@ static void test_sstoken(tamis_context *c) {
   CHECK(same_bytes(selected, 0x5a, sizeof selected)); /* a failed call writes nothing */
   FAILS(INVALID, "gamma", tamis_sstoken_scores(current, history, attention, labels, 1, 6, (double)NAN, NULL, scores));
   FAILS(INVALID, "attention is NULL", tamis_sstoken_scores(current, history, NULL, labels, 1, 6, 0.9, NULL, scores));
-  FAILS(INVALID, "history[0] is nan", tamis_sstoken_scores(current, history, attention, (int64_t[6]){0}, 1, 6, 1, NULL, scores));
+  FAILS(INVALID, "history[0] is nan",
+        tamis_sstoken_scores(current, history, attention, (int64_t[6]){0}, 1, 6, 1, NULL, scores));
   FAILS(INVALID, "labels", tamis_sstoken_scores(current, history, attention, NULL, 1, 6, 1, NULL, scores));
   FAILS(INVALID, "scores", tamis_sstoken_scores(current, history, attention, labels, 1, 6, 1, NULL, NULL));
 
   enum { T = 6, D = 8 };
   float table[2 * T * T], q[2 * T * D] = {0}, k[T * D] = {0};
   for (int i = 0; i < 2 * T * T; i++) table[i] = i % T <= i / T % T ? 1.0f / (float)(i / T % T + 1) : 0;
-  tamis_tensor ta = tensor(table, TAMIS_F32, 3, 2, T, T), tq = tensor(q, TAMIS_F32, 3, 2, T, D), tk = tensor(k, TAMIS_F32, 3, 1, T, D);
+  tamis_tensor ta = tensor(table, TAMIS_F32, 3, 2, T, T);
+  tamis_tensor tq = tensor(q, TAMIS_F32, 3, 2, T, D), tk = tensor(k, TAMIS_F32, 3, 1, T, D);
   OK(tamis_prompt_attention(c, &ta, prompt, TAMIS_PROMPT_MASK, mass));
   CHECK(mass[0] == 1 && mass[2] == (double)(1.0f / 3) && mass[3] == 0.5);
   OK(tamis_prompt_attention_keys(c, NULL, &tq, &tk, prompt, TAMIS_PROMPT_MASK, other));
@@ -191,7 +193,8 @@ static void test_vocabulary(tamis_context *c) {
   OK(tamis_function_tokens(counts, 3, 0.4, flags, &n));
   CHECK(n == 1 && flags[1] == 1 && flags[0] == 0);
   OK(tamis_function_nll(&lists, flags, 3, nll, NULL, sums, groups));
-  CHECK(sums[TAMIS_FUNCTION_FUNCTION] == 3 && sums[TAMIS_CONTENT_FUNCTION] == 7 && sums[3] == 1 && groups[2] == 2 && groups[3] == 1);
+  CHECK(sums[TAMIS_FUNCTION_FUNCTION] == 3 && sums[TAMIS_CONTENT_FUNCTION] == 7 && sums[3] == 1);
+  CHECK(groups[TAMIS_CONTENT_FUNCTION] == 2 && groups[3] == 1);
   FAILS(INVALID, "token 1 of sequence 0 is 1", tamis_token_counts(&lists, 1, counts, documents));
   FAILS(INVALID, "counts and documents", tamis_token_counts(&lists, 3, NULL, NULL));
   FAILS(INVALID, "share", tamis_function_tokens(counts, 3, 0, flags, NULL));

@@ -124,7 +124,9 @@ def test_caft_with_autograd(rng):
         ce[i, :, :n] = F.cross_entropy(
             logits[i, :, :n].transpose(1, 2), labels[:, 1 + i :], reduction="none", ignore_index=NONE)
     ce.requires_grad_()
-    each = [F.cross_entropy(logits[i, :, : tokens - 1 - i].transpose(1, 2), labels[:, 1 + i :], ignore_index=NONE) for i in range(heads + 1)]
+    each = [
+        F.cross_entropy(logits[i, :, : tokens - 1 - i].transpose(1, 2), labels[:, 1 + i :], ignore_index=NONE)
+        for i in range(heads + 1)]
     s = math.sin(math.pi / 2 * 7 / 10)
     wanted = each[0] + 0.01 * s * sum(0.8**i * each[i] for i in range(1, heads + 1))
     loss, means = CAFT().loss(ce, labels, 3, 10)
@@ -147,7 +149,8 @@ def test_text_targets_with_torch(rng, dtype):
     kl = F.kl_div(torch.log_softmax(logits[:2].double(), 1), q.expand(2, -1), reduction="none").sum(1)
     assert np.allclose(signals.target_kl(logits[:2], [found, found]), kl, rtol=1e-11)
     everything = Target(np.arange(4000), np.full(4000, 1 / 4000))
-    uniform = F.kl_div(torch.log_softmax(logits[:1].double(), 1), torch.full((1, 4000), 1 / 4000, dtype=torch.float64), reduction="sum")
+    flat = torch.full((1, 4000), 1 / 4000, dtype=torch.float64)
+    uniform = F.kl_div(torch.log_softmax(logits[:1].double(), 1), flat, reduction="sum")
     assert signals.target_kl(logits[:1], [everything])[0] == pytest.approx(uniform.item(), rel=1e-11)
 
 

@@ -282,7 +282,8 @@ def diagnostic_oracle(logits, clusters, keys, correct, main, top):
     return {
         "inside": len(inside), "outside": len(outside), "share": len(inside) / (top - main),
         "inside_rank": np.mean([r for r, _ in inside]), "outside_rank": np.mean([r for r, _ in outside]),
-        "inside_accuracy": np.mean([correct[v] for _, v in inside]), "outside_accuracy": np.mean([correct[v] for _, v in outside]),
+        "inside_accuracy": np.mean([correct[v] for _, v in inside]),
+        "outside_accuracy": np.mean([correct[v] for _, v in outside]),
         "precision": np.mean([np.mean(right[: i + 1]) for i in range(top)]),
         "entropy": -sum(p * math.log(p) for p in share),
         "correlation": spearman([unit[ranked[0]] @ unit[v] for v in ranked[1:]]),
