@@ -89,7 +89,8 @@ typedef struct tamis_cdpo_weight_options {
   int32_t only_negative;      /* 1: weights of a chosen answer are 1 */
   int32_t log_scores;         /* 0; 1: scores are ln s */
   int32_t append_eos;         /* 1: one more weight, 1, for the EOS that training appends */
-  int32_t leading_zero;       /* 0; 1: one weight, 0, before the others (Qwen has no BOS whose successor is the first token) */
+  int32_t leading_zero;       /* 0; 1: one weight, 0, before the others, as the code has it for Qwen, which has no BOS; 1 where
+                                 only_negative makes all weights 1 */
 } tamis_cdpo_weight_options;
 
 #define TAMIS_CDPO_WEIGHT_OPTIONS_INIT {sizeof(tamis_cdpo_weight_options), TAMIS_ANSWER_REJECTED, 1, 0, 1, 0}

@@ -184,11 +184,9 @@ public enum TextTargets {
       try require(
         entries.isEmpty || (sum - 1).magnitude <= 1e-4, "targets->q of row \(row) adds up to \(sum); expected 1")
     }
-    let table = Kernels.active
-    return try each(logits.shape[0], context) { row in
+    return try each(logits, context) { row, z in
       let entries = targets.entries(row)
       if entries.isEmpty { return 0 }
-      let z = logits.row(row, table)
       var (loss, sum) = (0.0, 0.0)
       for e in entries {
         let q = targets.q[e]
@@ -211,9 +209,7 @@ public enum TextTargets {
       let list = texts[i]
       for j in 0..<list.count { _ = try FunctionTokens.token(list, j, of: i, vocabulary) }
     }
-    let table = Kernels.active
-    let found = try each(texts.count, context) { row in
-      let z = logits.row(row, table)
+    let found = try each(logits, context) { row, z in
       var isInText = [Bool](repeating: false, count: vocabulary)
       let lse = logSumExp(z)
       var mass = 0.0
@@ -227,13 +223,26 @@ public enum TextTargets {
     return (found.map(\.0), found.map(\.1))
   }
 
-  /// One value a row, rows in parallel.
-  private static func each<T>(_ rows: Int, _ context: Context, _ body: (Int) -> T) throws(TamisError) -> [T] {
+  /// One value a row of logits, rows in parallel.
+  private static func each<T>(
+    _ logits: TensorView, _ context: Context, _ body: (_ row: Int, _ z: UnsafeBufferPointer<Float>) -> T
+  ) throws(TamisError) -> [T] {
+    let (rows, width) = (logits.shape[0], logits.shape[1])
+    let table = Kernels.active
     var results = [T?](repeating: nil, count: rows)
     try context.withLock { () throws(TamisError) in
+      // A few rows a task, so that a widened row's memory serves more than one.
+      let tasks = min(rows, context.backend.threads * 4)
       results.withUnsafeMutableBufferPointer { results in
         nonisolated(unsafe) let results = results
-        context.backend.parallel(rows) { row in results[row] = body(row) }
+        context.backend.parallel(tasks) { task in
+          let z = UnsafeMutablePointer<Float>.allocate(capacity: width)
+          defer { z.deallocate() }
+          for row in rows * task / tasks..<rows * (task + 1) / tasks {
+            logits.load(row: row, from: 0, count: width, to: z, table)
+            results[row] = body(row, UnsafeBufferPointer(start: z, count: width))
+          }
+        }
       }
     }
     return results.map { $0! }

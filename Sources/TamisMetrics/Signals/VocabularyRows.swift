@@ -33,7 +33,8 @@ extension TensorView {
 }
 
 /// ln sum e^z in f64: NaN for a NaN or an infinity of z, or where all of z is -inf.
-func logSumExp(_ z: [Float]) -> Double {
+@_optimize(speed)
+func logSumExp(_ z: UnsafeBufferPointer<Float>) -> Double {
   var top = -Float.infinity
   for v in z {
     if v.isNaN { return .nan }
@@ -46,6 +47,7 @@ func logSumExp(_ z: [Float]) -> Double {
 }
 
 /// The k largest of n values by index, best first; ties go to the lower index, NaN is -inf.
+@_optimize(speed)
 func largest(_ k: Int, of n: Int, _ value: (Int) -> Double) -> [Int] {
   // A heap with the worst of the best on top.
   var heap: [(value: Double, index: Int)] = []

@@ -22,6 +22,8 @@ def test_cdpo_weights():
     assert signals.cdpo_weights(s, "chosen").tolist() == [1] * 5
     assert signals.cdpo_weights(s, "chosen", only_negative=False).tolist() == [0.9, 0.25, 0, 1, 1]
     assert np.allclose(signals.cdpo_weights(s, leading_zero=True), [0, 0.1, 0.75, 1, 0, 1])
+    assert signals.cdpo_weights(s, "chosen", leading_zero=True).tolist() == [1] * 6
+    assert signals.cdpo_weights(s, "chosen", only_negative=False, leading_zero=True)[0] == 0
     assert np.allclose(signals.cdpo_weights(s, append_eos=False), [0.1, 0.75, 1, 0])
     assert signals.cdpo_weights(np.empty(0)).tolist() == [1]
     with np.errstate(divide="ignore"):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _ffi
-from .._arguments import choice, number, real
+from .._arguments import choice, integer, number, real
 from .._arrays import ArrayLike, pointer, read, write
 from .._lib import library
 from ..context import Context, pointer_of
@@ -66,7 +66,7 @@ def prompt_attention_from_keys(
         raise InvalidArgumentError(f"q is {list(tq.shape)} and k {list(tk.shape)}, expected [heads, tokens, head_dim] of both")
     options = _ffi.tamis_attention_options()
     library().tamis_attention_options_init(ctypes.byref(options))
-    options.scale, options.softcap, options.window = number(scale, "scale"), number(softcap, "softcap"), window
+    options.scale, options.softcap, options.window = number(scale, "scale"), number(softcap, "softcap"), integer(window, "window")
     p = flags(prompt, "prompt", (tk.shape[1],))
     mass = np.empty(tq.shape[1])
     library().tamis_prompt_attention_keys(
