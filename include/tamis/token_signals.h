@@ -115,7 +115,8 @@ typedef int32_t tamis_pair_reduction;
 #define TAMIS_BY_POSITION 1      /* the code: -ln sigmoid(beta (w+_t D+_t - w-_t D-_t)), mean over pairs and all positions; a
                                     position outside both responses adds ln 2 */
 
-/* Token-weighted DPO, D = policy - reference. beta above 0 (0.1). loss: mean over pairs; losses [batch], may be NULL: of each. */
+/* Token-weighted DPO, D = policy - reference. beta above 0 (0.1). loss: mean over pairs; losses: of each [batch], may be
+ * NULL. */
 TAMIS_MUST_CHECK tamis_status tamis_cdpo_loss(const tamis_answers *chosen, const tamis_answers *rejected, int64_t batch,
                                               int64_t tokens, double beta, tamis_pair_reduction reduction, double *loss,
                                               double *losses);

@@ -259,8 +259,8 @@ def test_bad_input_of_caft():
     labels, ce = np.array([1, 2, 3]), np.ones((5, 3))
     for caft, step, steps, match in (
         (CAFT(-1), 0, 1, "heads is -1"), (CAFT(2000), 0, 1, "heads is 2000"), (CAFT(), 2, 1, "step is 2"),
-        (CAFT(), -1, 1, "step is -1"), (CAFT(), 0, 0, "steps is 0"), (CAFT(d=1.5), 0, 1, "decay is 1.5"), (CAFT(c=math.nan), 0, 1, "scale is nan"),
-        (CAFT(rise=0), 0, 1, "rise is 0"),
+        (CAFT(), -1, 1, "step is -1"), (CAFT(), 0, 0, "steps is 0"), (CAFT(d=1.5), 0, 1, "decay is 1.5"),
+        (CAFT(c=math.nan), 0, 1, "scale is nan"), (CAFT(rise=0), 0, 1, "rise is 0"),
     ):
         with pytest.raises(BAD, match=match):
             caft.weights(labels, step, steps)

@@ -34,7 +34,7 @@ def cdpo_weights(
     append_eos
         One more weight, 1, for the EOS that training appends.
     leading_zero
-        One weight, 0, before the others: the code's rule for Qwen, which has no BOS. 1 where `only_negative` makes all weights 1.
+        One weight, 0, before the others: the code's rule for Qwen, which has no BOS. 1 where `only_negative` makes all 1.
 
     Raises InvalidArgumentError.
     """

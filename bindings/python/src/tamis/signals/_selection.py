@@ -66,7 +66,8 @@ def prompt_attention_from_keys(
         raise InvalidArgumentError(f"q is {list(tq.shape)} and k {list(tk.shape)}, expected [heads, tokens, head_dim] of both")
     options = _ffi.tamis_attention_options()
     library().tamis_attention_options_init(ctypes.byref(options))
-    options.scale, options.softcap, options.window = number(scale, "scale"), number(softcap, "softcap"), integer(window, "window")
+    options.scale, options.softcap = number(scale, "scale"), number(softcap, "softcap")
+    options.window = integer(window, "window")
     p = flags(prompt, "prompt", (tk.shape[1],))
     mass = np.empty(tq.shape[1])
     library().tamis_prompt_attention_keys(
