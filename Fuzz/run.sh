@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 seconds=${FUZZ_SECONDS:-600}
 passed=0 failed=0
-targets="abi_arguments tile_lists text_arguments task_arguments compression_arguments kv_snapshot safetensors encoder_files tokenizer_files dhsa"
+targets="abi_arguments tile_lists text_arguments task_arguments signal_arguments compression_arguments kv_snapshot safetensors encoder_files tokenizer_files dhsa"
 
 if [ "${1:-}" = brief ]; then
   library=${2:-$root/.build/release/libtamis.so}

@@ -25,6 +25,8 @@
  *   tokenization_metrics.h  fertility, compression, parity, Renyi efficiency of tokenizers
  *   charbench.h   CharBench: questions about the characters of words
  *   needle_threading.h  Needle Threading: long-context tasks of UUID pairs, their scores, effective context length
+ *   token_signals.h     which tokens to train on: ssToken, cDPO, T-REG, RMT, TL-Training, CAFT
+ *   vocabulary_signals.h  function tokens, Text2Token targets, clusters of LM-head keys (KeyNavi, ICN)
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -51,5 +53,7 @@
 #include "tamis/tokenization_metrics.h"
 #include "tamis/charbench.h"
 #include "tamis/needle_threading.h"
+#include "tamis/token_signals.h"
+#include "tamis/vocabulary_signals.h"
 
 #endif /* TAMIS_H */

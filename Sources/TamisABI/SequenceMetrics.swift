@@ -15,7 +15,7 @@ extension tamis_chrf_options: VersionedStruct {
 }
 
 /// Room for an output that may be left out.
-private func optionalRoom<T>(
+func optionalRoom<T>(
   _ pointer: UnsafeMutablePointer<T>?, _ count: Int, _ name: StaticString
 ) throws(TamisError) -> UnsafeMutableBufferPointer<T>? {
   pointer == nil ? nil : try room(pointer, count, name)

@@ -48,7 +48,14 @@ uint32_t tamis_test_initialisers(void) {
   tamis_needle_score score = TAMIS_NEEDLE_SCORE_INIT;
   const uint32_t tasks = token_sums.struct_size + report_options.struct_size + report.struct_size + charbench.struct_size +
                          row.struct_size + features.struct_size + needle.struct_size + view.struct_size + score.struct_size;
-  return tasks + bleu.struct_size + bleu_report.struct_size + words.struct_size + chrf.struct_size + zero.struct_size + tuned.struct_size + act.struct_size + prefill.struct_size + boundaries.struct_size + chunks.struct_size + tokenizer.struct_size + encode.struct_size + encoded.struct_size + compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
+  tamis_cdpo_weight_options cdpo = TAMIS_CDPO_WEIGHT_OPTIONS_INIT;
+  tamis_treg_options treg = TAMIS_TREG_OPTIONS_INIT;
+  tamis_rmt_options rmt = TAMIS_RMT_OPTIONS_INIT;
+  tamis_caft_options caft = TAMIS_CAFT_OPTIONS_INIT;
+  tamis_key_options keys = TAMIS_KEY_OPTIONS_INIT;
+  tamis_key_report key_report = TAMIS_KEY_REPORT_INIT;
+  return tasks + cdpo.struct_size + treg.struct_size + rmt.struct_size + caft.struct_size + keys.struct_size + key_report.struct_size +
+         bleu.struct_size + bleu_report.struct_size + words.struct_size + chrf.struct_size + zero.struct_size + tuned.struct_size + act.struct_size + prefill.struct_size + boundaries.struct_size + chunks.struct_size + tokenizer.struct_size + encode.struct_size + encoded.struct_size + compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
          annotated.struct_size + context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
          tiles.struct_size + sparse.struct_size + (uint32_t)rope.style + encoder.struct_size + info.struct_size;
 }

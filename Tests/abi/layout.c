@@ -557,3 +557,81 @@ AT(tamis_needle_score, matched, 24);
 AT(tamis_needle_score, accuracy, 32);
 AT(tamis_needle_score, precision, 40);
 AT(tamis_needle_score, f1, 48);
+
+SIZE(tamis_cdpo_weight_options, 24);
+AT(tamis_cdpo_weight_options, struct_size, 0);
+AT(tamis_cdpo_weight_options, side, 4);
+AT(tamis_cdpo_weight_options, only_negative, 8);
+AT(tamis_cdpo_weight_options, log_scores, 12);
+AT(tamis_cdpo_weight_options, append_eos, 16);
+AT(tamis_cdpo_weight_options, leading_zero, 20);
+
+SIZE(tamis_answers, 40);
+AT(tamis_answers, policy, 0);
+AT(tamis_answers, reference, 8);
+AT(tamis_answers, weights, 16);
+AT(tamis_answers, response, 24);
+AT(tamis_answers, gradient, 32);
+
+SIZE(tamis_treg_options, 32);
+AT(tamis_treg_options, struct_size, 0);
+AT(tamis_treg_options, weighted, 4);
+AT(tamis_treg_options, stop_gradient, 8);
+AT(tamis_treg_options, reserved, 12);
+AT(tamis_treg_options, beta, 16);
+AT(tamis_treg_options, alpha, 24);
+
+SIZE(tamis_rmt_options, 120);
+AT(tamis_rmt_options, struct_size, 0);
+AT(tamis_rmt_options, reserved, 4);
+AT(tamis_rmt_options, steps, 8);
+AT(tamis_rmt_options, first_budget, 16);
+AT(tamis_rmt_options, least_budget, 24);
+AT(tamis_rmt_options, decay, 32);
+AT(tamis_rmt_options, phase1, 40);
+AT(tamis_rmt_options, phase2, 48);
+AT(tamis_rmt_options, easy1, 56);
+AT(tamis_rmt_options, medium1, 64);
+AT(tamis_rmt_options, hard1, 72);
+AT(tamis_rmt_options, easy2, 80);
+AT(tamis_rmt_options, medium2, 88);
+AT(tamis_rmt_options, hard2, 96);
+AT(tamis_rmt_options, length_weight, 104);
+AT(tamis_rmt_options, largest_reward, 112);
+
+SIZE(tamis_caft_options, 56);
+AT(tamis_caft_options, struct_size, 0);
+AT(tamis_caft_options, heads, 4);
+AT(tamis_caft_options, schedule, 8);
+AT(tamis_caft_options, omit_first, 12);
+AT(tamis_caft_options, step, 16);
+AT(tamis_caft_options, steps, 24);
+AT(tamis_caft_options, scale, 32);
+AT(tamis_caft_options, decay, 40);
+AT(tamis_caft_options, rise, 48);
+
+SIZE(tamis_sparse_targets, 32);
+AT(tamis_sparse_targets, tokens, 0);
+AT(tamis_sparse_targets, q, 8);
+AT(tamis_sparse_targets, starts, 16);
+AT(tamis_sparse_targets, rows, 24);
+
+SIZE(tamis_key_options, 24);
+AT(tamis_key_options, struct_size, 0);
+AT(tamis_key_options, reserved, 4);
+AT(tamis_key_options, main, 8);
+AT(tamis_key_options, top, 16);
+
+SIZE(tamis_key_report, 88);
+AT(tamis_key_report, struct_size, 0);
+AT(tamis_key_report, reserved, 4);
+AT(tamis_key_report, inside, 8);
+AT(tamis_key_report, outside, 16);
+AT(tamis_key_report, share, 24);
+AT(tamis_key_report, inside_rank, 32);
+AT(tamis_key_report, outside_rank, 40);
+AT(tamis_key_report, inside_accuracy, 48);
+AT(tamis_key_report, outside_accuracy, 56);
+AT(tamis_key_report, precision, 64);
+AT(tamis_key_report, entropy, 72);
+AT(tamis_key_report, correlation, 80);

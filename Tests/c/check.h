@@ -128,6 +128,7 @@ void test_annotation(void);
 void test_compression(void);
 void test_metrics(void);
 void test_tasks(void);
+void test_signals(void);
 void test_threads(void);
 void test_opencl(void);
 void test_encoder(void);

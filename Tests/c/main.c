@@ -17,7 +17,7 @@ int main(int argc, char **argv) {
       {"encoder", test_encoder},     {"tokenizer", test_tokenizer},
       {"text_scores", test_text_scores}, {"clusters", test_clusters}, {"annotation", test_annotation},
       {"compression", test_compression}, {"dhsa", test_dhsa},
-      {"compression", test_compression}, {"metrics", test_metrics},  {"tasks", test_tasks},
+      {"metrics", test_metrics},     {"tasks", test_tasks},         {"signals", test_signals},
   };
   if (argc > 1 && strcmp(argv[1], "isa") == 0) {
     static char info[16384];

@@ -167,6 +167,11 @@ inline void init(tamis_chrf_options &o) { tamis_chrf_options_init(&o); }
 inline void init(tamis_token_report_options &o) { tamis_token_report_options_init(&o); }
 inline void init(tamis_charbench_options &o) { tamis_charbench_options_init(&o); }
 inline void init(tamis_needle_options &o) { tamis_needle_options_init(&o); }
+inline void init(tamis_cdpo_weight_options &o) { tamis_cdpo_weight_options_init(&o); }
+inline void init(tamis_treg_options &o) { tamis_treg_options_init(&o); }
+inline void init(tamis_rmt_options &o) { tamis_rmt_options_init(&o); }
+inline void init(tamis_caft_options &o) { tamis_caft_options_init(&o); }
+inline void init(tamis_key_options &o) { tamis_key_options_init(&o); }
 inline void init(tamis_retrieval_stats &s) { s = tamis_retrieval_stats TAMIS_RETRIEVAL_STATS_INIT; }
 
 template <class Options>
@@ -1266,6 +1271,53 @@ inline double effective_context_length(span<const double> lengths, span<const do
   check(tamis_effective_context_length(lengths.data(), accuracies.data(), static_cast<std::int64_t>(lengths.size()), threshold,
                                        &length));
   return length;
+
+// ------------------------------------------------------------------------------------------------ training signals
+
+/// The labels of one sample that ssToken keeps: those of the share `ratio` of response tokens with the largest scores.
+/// attention may be empty when gamma is 1.
+inline std::vector<std::int64_t> sstoken(span<const double> current, span<const double> history, span<const double> attention,
+                                         span<const std::int64_t> labels, double gamma = 0.5, double ratio = 0.6) {
+  const std::size_t n = labels.size();
+  if (current.size() != n || history.size() != n || (!attention.empty() && attention.size() != n))
+    throw error(TAMIS_ERR_INVALID_ARGUMENT, "current, history or attention does not have the " + std::to_string(n) +
+                                                " elements of labels");
+  std::vector<double> scores(n);
+  std::vector<std::int64_t> selected(n);
+  const auto tokens = static_cast<std::int64_t>(n);
+  check(tamis_sstoken_scores(current.data(), history.data(), attention.empty() ? nullptr : attention.data(), labels.data(), 1,
+                             tokens, gamma, nullptr, scores.data()));
+  check(tamis_select_tokens(scores.data(), labels.data(), 1, tokens, ratio, TAMIS_ROUND_UP, TAMIS_TOKENS_OF_SAMPLE,
+                            selected.data(), nullptr));
+  return selected;
+}
+
+/// cDPO's token weights from contrastive scores.
+inline std::vector<double> cdpo_weights(span<const double> scores,
+                                        const tamis_cdpo_weight_options &options = defaults<tamis_cdpo_weight_options>()) {
+  std::vector<double> weights(scores.size() + (options.append_eos == 1) + (options.leading_zero == 1));
+  check(tamis_cdpo_weights(&options, scores.data(), static_cast<std::int64_t>(scores.size()), weights.data()));
+  return weights;
+}
+
+/// Flags of the function tokens of a vocabulary.
+inline std::vector<std::uint8_t> function_tokens(span<const std::uint64_t> counts, double share = 0.4) {
+  std::vector<std::uint8_t> flags(counts.size());
+  check(tamis_function_tokens(counts.data(), static_cast<std::int64_t>(counts.size()), share, flags.data(), nullptr));
+  return flags;
+}
+
+/// What the ranks behind the best are made of: logits [vocabulary], clusters of the LM head's rows, and, or nullptr, the
+/// LM head.
+inline tamis_key_report key_diagnostic(const Context &context, const Tensor &logits, span<const std::int32_t> clusters,
+                                       const Tensor *keys = nullptr,
+                                       const tamis_key_options &options = defaults<tamis_key_options>()) {
+  if (static_cast<std::int64_t>(clusters.size()) != logits.shape[0])
+    throw error(TAMIS_ERR_INVALID_ARGUMENT, "clusters holds " + std::to_string(clusters.size()) + " numbers; expected " +
+                                                std::to_string(logits.shape[0]) + ", as logits");
+  tamis_key_report report = TAMIS_KEY_REPORT_INIT;
+  check(tamis_key_diagnostic(context.get(), &options, &logits, clusters.data(), keys, nullptr, nullptr, &report));
+  return report;
 }
 
 }  // namespace tamis

@@ -611,6 +611,27 @@ void tasks() {
   const double sizes[] = {10, 20}, shares[] = {1, 0};
   EXPECT(std::abs(tamis::effective_context_length(sizes, shares) - 10 * std::pow(2, 0.25)) < 1e-12);
   EXPECT(status_of([&] { tamis::effective_context_length(sizes, {shares, 1}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+
+void signals() {
+  const double current[] = {0, 1, 1, 1, 1, 1}, history[] = {0, 3, 1, 2, 2, 1.5}, attention[] = {1, 0.1, 0.9, 0.2, 0.2, 0.4};
+  const std::int64_t labels[] = {TAMIS_NO_LABEL, 7, 8, 9, 10, 11};
+  const auto kept = tamis::sstoken(current, history, attention, labels);
+  EXPECT(kept == (std::vector<std::int64_t>{TAMIS_NO_LABEL, 7, 8, 9, TAMIS_NO_LABEL, TAMIS_NO_LABEL}));
+  EXPECT(tamis::sstoken(current, history, {}, labels, 1)[1] == 7);
+  EXPECT(status_of([&] { tamis::sstoken(current, history, {}, labels); }) == TAMIS_ERR_INVALID_ARGUMENT);
+  EXPECT(tamis::cdpo_weights(tamis::span<const double>(attention, 1)) == (std::vector<double>{0, 1}));
+  const std::uint64_t counts[] = {1, 5, 3, 1};
+  EXPECT(tamis::function_tokens(counts) == (std::vector<std::uint8_t>{0, 1, 0, 0}));
+  const tamis::Context context;
+  const float z[] = {3, 2, 1}, w[] = {1, 0, 1, 0, 0, 1};
+  const std::int32_t clusters[] = {4, 4, 7};
+  const tamis::Tensor logits(z, {3}), keys(w, {3, 2});
+  auto options = tamis::defaults<tamis_key_options>();
+  options.main = 1;
+  options.top = 3;
+  const auto report = tamis::key_diagnostic(context, logits, clusters, &keys, options);
+  EXPECT(report.inside == 1 && report.share == 0.5 && report.correlation == -1);
+  EXPECT(status_of([&] { tamis::key_diagnostic(context, logits, clusters); }) == TAMIS_ERR_INVALID_ARGUMENT);
 }
 
 }  // namespace
@@ -618,7 +639,7 @@ void tasks() {
 int main() {
   for (void (*test)() :
        {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression,
-        chunks, metrics, tasks}) {
+        chunks, sparse_prefill, metrics, tasks, signals}) {
     try {
       test();
     } catch (const std::exception &e) {

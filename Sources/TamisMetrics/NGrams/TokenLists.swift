@@ -42,6 +42,10 @@ public struct TokenLists: @unchecked Sendable {
     return UnsafeBufferPointer(start: ids + start, count: n)
   }
 
+  /// Where sequence i begins in an array laid out like `ids`, and how long such an array is.
+  func place(_ i: Int) -> Int { starts.map { Int($0[i]) } ?? i * width }
+  public var extent: Int { starts.map { Int($0[count]) } ?? count * width }
+
   /// Tokens of all sequences.
   public var total: Int { tokens(0..<count) }
 

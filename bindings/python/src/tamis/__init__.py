@@ -13,7 +13,7 @@ a copy, through DLPack.
 >>> tamis.PromptCompressor().compress_prompt(text, rate=0.5)["compressed_prompt"]
 """
 
-from . import metrics
+from . import metrics, signals
 from ._arrays import Tensor
 from .annotation import Annotation, AnnotationReport, annotate, annotate_file, filter_annotations
 from .attention import attention, merge
@@ -53,7 +53,7 @@ __all__ = [
     "TileLists", "TokenSelect", "TokenStream", "Tokenizer", "UnsupportedError", "ZeroTuningResult", "act_attention",
     "act_search", "annotate", "annotate_file", "attention", "boundaries_from_logits", "build_info", "byte_spans", "cluster",
     "convert", "default_context", "default_model_path", "filter_annotations", "keep_informative", "kept_spans", "kept_text",
-    "merge", "metrics", "open_safetensors", "rope", "selective_context", "self_information", "snapshot_info",
+    "merge", "metrics", "open_safetensors", "rope", "selective_context", "self_information", "signals", "snapshot_info",
     "sparse_attention", "sparse_prefill", "sparse_select", "split_text", "top_k", "unit_scores", "version",
     "zero_tuning_bias", "zero_tuning_search",
 ]

@@ -1140,6 +1140,151 @@ class tamis_needle_score(Structure):
         ("accuracy", c_double),
         ("precision", c_double),
         ("f1", c_double),
+
+
+# ------------------------------------------------------------------------------------------- token_signals.h
+
+TAMIS_NO_LABEL = -100
+TAMIS_PROMPT_MASK = 0
+TAMIS_PROMPT_PREFIX = 1
+TAMIS_TOKENS_OF_SAMPLE = 0
+TAMIS_TOKENS_OF_BATCH = 1
+TAMIS_ROUND_UP = 0
+TAMIS_ROUND_DOWN = 1
+TAMIS_ANSWER_CHOSEN = 0
+TAMIS_ANSWER_REJECTED = 1
+TAMIS_SUM_THEN_SIGMOID = 0
+TAMIS_BY_POSITION = 1
+TAMIS_TIER_EASY = 0
+TAMIS_TIER_MEDIUM = 1
+TAMIS_TIER_HARD = 2
+TAMIS_TIER_NONE = 255
+TAMIS_CALL_OTHER = 0
+TAMIS_CALL_KEY = 1
+TAMIS_CALL_END = 2
+TAMIS_CALL_NONE = 255
+TAMIS_CAFT_RSINE = 0
+TAMIS_CAFT_SINE = 1
+TAMIS_CAFT_LINEAR = 2
+TAMIS_CAFT_CONSTANT = 3
+TAMIS_CAFT_SINE_R = 4
+
+tamis_prompt_rule = c_int32
+tamis_token_scope = c_int32
+tamis_rounding = c_int32
+tamis_answer_side = c_int32
+tamis_pair_reduction = c_int32
+tamis_caft_schedule = c_int32
+
+
+class tamis_cdpo_weight_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("side", tamis_answer_side),
+        ("only_negative", c_int32),
+        ("log_scores", c_int32),
+        ("append_eos", c_int32),
+        ("leading_zero", c_int32),
+    ]
+
+
+class tamis_answers(Structure):
+    _fields_ = [
+        ("policy", POINTER(c_double)),
+        ("reference", POINTER(c_double)),
+        ("weights", POINTER(c_double)),
+        ("response", POINTER(c_uint8)),
+        ("gradient", POINTER(c_double)),
+    ]
+
+
+class tamis_treg_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("weighted", c_int32),
+        ("stop_gradient", c_int32),
+        ("reserved", c_int32),
+        ("beta", c_double),
+        ("alpha", c_double),
+    ]
+
+
+class tamis_rmt_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("steps", c_int64),
+        ("first_budget", c_int64),
+        ("least_budget", c_int64),
+        ("decay", c_double),
+        ("phase1", c_double),
+        ("phase2", c_double),
+        ("easy1", c_double),
+        ("medium1", c_double),
+        ("hard1", c_double),
+        ("easy2", c_double),
+        ("medium2", c_double),
+        ("hard2", c_double),
+        ("length_weight", c_double),
+        ("largest_reward", c_double),
+    ]
+
+
+class tamis_caft_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("heads", c_int32),
+        ("schedule", tamis_caft_schedule),
+        ("omit_first", c_int32),
+        ("step", c_int64),
+        ("steps", c_int64),
+        ("scale", c_double),
+        ("decay", c_double),
+        ("rise", c_double),
+    ]
+
+
+# -------------------------------------------------------------------------------------- vocabulary_signals.h
+
+TAMIS_FUNCTION_FUNCTION = 0
+TAMIS_FUNCTION_CONTENT = 1
+TAMIS_CONTENT_FUNCTION = 2
+TAMIS_CONTENT_CONTENT = 3
+
+
+
+class tamis_sparse_targets(Structure):
+    _fields_ = [
+        ("tokens", POINTER(c_int32)),
+        ("q", POINTER(c_double)),
+        ("starts", POINTER(c_int64)),
+        ("rows", c_int64),
+    ]
+
+
+class tamis_key_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("main", c_int64),
+        ("top", c_int64),
+    ]
+
+
+class tamis_key_report(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("inside", c_int64),
+        ("outside", c_int64),
+        ("share", c_double),
+        ("inside_rank", c_double),
+        ("outside_rank", c_double),
+        ("inside_accuracy", c_double),
+        ("outside_accuracy", c_double),
+        ("precision", c_double),
+        ("entropy", c_double),
+        ("correlation", c_double),
     ]
 
 
@@ -1181,6 +1326,9 @@ _u8 = POINTER(c_uint8)
 _token_statistics = POINTER(tamis_token_statistics)
 _charbench = POINTER(tamis_charbench)
 _needle_task = POINTER(tamis_needle_task)
+_u64 = POINTER(c_uint64)
+_answers = POINTER(tamis_answers)
+_targets = POINTER(tamis_sparse_targets)
 
 Status = tamis_status
 
@@ -1439,6 +1587,48 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_needle_task_score": (Status, (_needle_task, c_char_p, c_size_t, POINTER(tamis_needle_score))),
     "tamis_wilson_interval": (Status, (c_int64, c_int64, c_double, _f64, _f64)),
     "tamis_effective_context_length": (Status, (_f64, _f64, c_int64, c_double, _f64)),
+    # token_signals.h
+    "tamis_prompt_attention": (Status, (_context, _tensor, _u8, tamis_prompt_rule, _f64)),
+    "tamis_prompt_attention_keys": (
+        Status, (_context, POINTER(tamis_attention_options), _tensor, _tensor, _u8, tamis_prompt_rule, _f64)),
+    "tamis_sstoken_scores": (Status, (_f64, _f64, _f64, _i64, c_int64, c_int64, c_double, _f64, _f64)),
+    "tamis_select_tokens": (Status, (_f64, _i64, c_int64, c_int64, c_double, tamis_rounding, tamis_token_scope, _i64, _i64)),
+    "tamis_ema_update": (Status, (_context, _tensor, _tensor, c_double)),
+    "tamis_cdpo_weight_options_init": (None, (POINTER(tamis_cdpo_weight_options),)),
+    "tamis_cdpo_weights": (Status, (POINTER(tamis_cdpo_weight_options), _f64, c_int64, _f64)),
+    "tamis_cdpo_loss": (Status, (_answers, _answers, c_int64, c_int64, c_double, tamis_pair_reduction, _f64, _f64)),
+    "tamis_critical_token": (Status, (_i64, c_int64, c_int64, c_int64, _i64)),
+    "tamis_pass_at_k": (Status, (_i64, c_int64, c_int64, c_int64, _f64)),
+    "tamis_treg_rewards": (Status, (_f64, _f64, c_int64, _f64)),
+    "tamis_treg_options_init": (None, (POINTER(tamis_treg_options),)),
+    "tamis_treg_loss": (Status, (POINTER(tamis_treg_options), _answers, _answers, c_int64, c_int64, _f64, _f64, _f64)),
+    "tamis_rmt_options_init": (None, (POINTER(tamis_rmt_options),)),
+    "tamis_rmt_schedule": (Status, (POINTER(tamis_rmt_options), c_int64, _i64, _f64)),
+    "tamis_rmt_rewards": (Status, (POINTER(tamis_rmt_options), c_int64, _u8, _i64, c_int64, _f64, _f64)),
+    "tamis_rmt_tiers": (Status, (_f64, _u8, c_int64, _f64, _u8, _f64)),
+    "tamis_rmt_sample": (Status, (POINTER(tamis_rmt_options), c_int64, c_uint64, _u8, c_int64, c_int64, _i64)),
+    "tamis_tool_call_weights": (Status, (_u8, c_int64, c_double, _f64)),
+    "tamis_tool_call_loss": (Status, (_f64, _u8, c_int64, c_double, c_double, _f64, _f64)),
+    "tamis_tool_name_keys": (Status, (_i32, c_int64, _lists, _i64, _i64)),
+    "tamis_caft_options_init": (None, (POINTER(tamis_caft_options),)),
+    "tamis_caft_weights": (Status, (POINTER(tamis_caft_options), _i64, c_int64, c_int64, _f64, _f64)),
+    "tamis_caft_loss": (Status, (POINTER(tamis_caft_options), _f64, _i64, c_int64, c_int64, _f64, _f64)),
+    # vocabulary_signals.h
+    "tamis_token_counts": (Status, (_lists, c_int64, _u64, _i64)),
+    "tamis_function_tokens": (Status, (_u64, c_int64, c_double, _u8, _i64)),
+    "tamis_function_nll": (Status, (_lists, _u8, c_int64, _f64, _u8, _f64, _i64)),
+    "tamis_inverse_document_frequency": (Status, (_i64, c_int64, c_int64, _f64)),
+    "tamis_text_target": (Status, (_i32, c_int64, _f64, _u8, c_int64, _i32, _f64, _i64)),
+    "tamis_model_target": (Status, (_context, _tensor, _u8, _u8, c_int64, _i32, _f64, _i64, _f64)),
+    "tamis_mix_targets": (Status, (_targets, _targets, c_double, _i32, _f64, _i64)),
+    "tamis_target_kl": (Status, (_context, _tensor, _targets, _f64)),
+    "tamis_text_overlap": (Status, (_context, _tensor, _lists, c_int64, _f64, _f64)),
+    "tamis_key_options_init": (None, (POINTER(tamis_key_options),)),
+    "tamis_key_diagnostic": (
+        Status, (_context, POINTER(tamis_key_options), _tensor, _i32, _tensor, _u8, _i32, POINTER(tamis_key_report))),
+    "tamis_key_neighbors": (Status, (_context, _tensor, _i32, c_int64, c_int64, _i32, _f32)),
+    "tamis_decorrelated_rank": (Status, (_i32, c_int64, _i32, c_int64, _i32)),
+    "tamis_unused_token": (Status, (_tensor, _u8, _i32)),
 }
 
 #: Functions whose NOT_FOUND means a file.
