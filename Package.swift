@@ -26,6 +26,9 @@ let kernels: [Target] = levels.map { level in
 // Glue, not inner loops: built for size.
 let small: [SwiftSetting] = [.unsafeFlags(["-Osize"], .when(configuration: .release))]
 
+// Tests whose oracles are long loops: without the optimiser they take minutes. Debug is the only way they are built.
+let oracles: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
 let exportMap = Context.packageDirectory + "/abi/tamis.map"
 
 let package = Package(
@@ -85,9 +88,9 @@ let package = Package(
       name: "tamis-bench-encoder", dependencies: ["TamisDevice", "TamisCore", "CShims"], path: "Benchmarks/encoder",
       exclude: ["compare.py"]),
     .testTarget(name: "TamisCoreTests", dependencies: ["TamisCore", "CShims"]),
-    .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
+    .testTarget(name: "TamisDeviceTests", dependencies: ["TamisDevice", "TamisCore", "CShims"], swiftSettings: oracles),
     .testTarget(name: "TamisOpenCLTests", dependencies: ["TamisDevice", "TamisCore", "CShims"]),
-    .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"]),
+    .testTarget(name: "TamisAttentionTests", dependencies: ["Tamis"], swiftSettings: oracles),
     .testTarget(name: "TamisTextTests", dependencies: ["TamisText", "TamisDevice", "TamisCore"]),
     .testTarget(name: "TamisMetricsTests", dependencies: ["TamisMetrics", "TamisDevice", "TamisCore"]),
   ]
