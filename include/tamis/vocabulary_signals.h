@@ -107,7 +107,7 @@ typedef struct tamis_key_report {
   double outside_rank;
   double inside_accuracy;      /* mean of correct */
   double outside_accuracy;
-  double precision;            /* mean over i < N of the mean of correct[0 .. i] by rank: the MAP-like score */
+  double precision;            /* mean over i < N of the mean of correct[0 .. i] by rank: the MAP-like score, N ranks (PROPOSED) */
   double entropy;              /* PROPOSED: of the clusters of the N tokens, in nats */
   double correlation;          /* PROPOSED: Spearman's rho of cosine(key of rank 1, key of rank r) and r, r = 2 to N */
 } tamis_key_report;
