@@ -1140,6 +1140,7 @@ class tamis_needle_score(Structure):
         ("accuracy", c_double),
         ("precision", c_double),
         ("f1", c_double),
+    ]
 
 
 # ------------------------------------------------------------------------------------------- token_signals.h
