@@ -236,7 +236,7 @@ class BLEU(Metric):
         default = {"floor": 0.1, "add-k": 1}.get(smooth_method)
         self.smooth_value = default if smooth_value is None else smooth_value
         self.max_ngram_order = int32(max_ngram_order, "max_ngram_order")
-        self._options, _ = bleu_options(
+        self._options = bleu_options(
             "sacrebleu", smooth_method, max_n=self.max_ngram_order, effective_order=effective_order,
             value=self.smooth_value if default is not None else None)
 
