@@ -440,6 +440,7 @@ static void call_metrics(input *in) {
       options.lowercase = (int32_t)below(in, 2);
       options.normalised = (int32_t)below(in, 2);
       options.no_punctuation = (int32_t)below(in, 2);
+      options.context = c;
       if (judged(tamis_word_ids_create(&options, text, starts, chance(in, 8) ? -wild(in) % 4 : 3, &words)) == TAMIS_OK) {
         MUST(tamis_word_ids_get(words, &found, NULL) == TAMIS_OK && found.starts[0] == 0);
         if (found.count > 1) MUST(tamis_self_bleu(&found, 4, scores) == TAMIS_OK);

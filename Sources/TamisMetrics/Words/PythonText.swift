@@ -63,6 +63,17 @@ enum PythonText {
     }
   }
 
+  /// UTF-8 of a code point.
+  static func encode(_ c: UInt32, into out: inout [UInt8]) {
+    func tail(_ shift: UInt32) -> UInt8 { UInt8(0x80 | c >> shift & 0x3f) }
+    switch c {
+    case 0..<0x80: out.append(UInt8(c))
+    case 0x80..<0x800: out += [UInt8(0xc0 | c >> 6), tail(0)]
+    case 0x800..<0x1_0000: out += [UInt8(0xe0 | c >> 12), tail(6), tail(0)]
+    default: out += [UInt8(truncatingIfNeeded: 0xf0 | c >> 18), tail(12), tail(6), tail(0)]
+    }
+  }
+
   /// `str.lower`: U+0130 becomes two characters, and a capital sigma at the end of a word is a final one.
   static func lowercase(_ text: inout [UInt32]) {
     var hasSpecial = false

@@ -933,6 +933,7 @@ class tamis_word_options(Structure):
         ("normalised", c_int32),
         ("no_punctuation", c_int32),
         ("twice_from", c_int32),
+        ("context", POINTER(tamis_context)),
     ]
 
 
