@@ -28,15 +28,29 @@ enum PythonText {
   }
 
   /// The code points of bytes; each maximal ill-formed part is U+FFFD (Unicode 3.9, table 3-7), as `errors="replace"`.
-  @_optimize(speed)
   static func decode(_ bytes: UnsafeBufferPointer<UInt8>, into out: inout [UInt32]) {
     out.removeAll(keepingCapacity: true)
+    out.append(contentsOf: repeatElement(0, count: bytes.count))
+    let used = out.withUnsafeMutableBufferPointer { out in
+      var n = 0
+      scan(bytes) { c, _ in
+        out[n] = c
+        n = n &+ 1
+      }
+      return n
+    }
+    out.removeLast(bytes.count - used)
+  }
+
+  /// Calls `body` with each of them, and with whether it was well-formed.
+  @inline(__always)
+  static func scan(_ bytes: UnsafeBufferPointer<UInt8>, _ body: (_ c: UInt32, _ isWellFormed: Bool) -> Void) {
     var i = 0
     while i < bytes.count {
       let lead = bytes[i]
       if lead < 0x80 {
-        out.append(UInt32(lead))
-        i += 1
+        body(UInt32(lead), true)
+        i = i &+ 1
         continue
       }
       let (width, low, high): (Int, UInt8, UInt8)
@@ -52,14 +66,15 @@ enum PythonText {
       }
       var value = UInt32(lead) & (0x7f >> UInt32(width))
       var used = 1
-      while used < width, i + used < bytes.count {
-        let next = bytes[i + used]
+      while used < width, i &+ used < bytes.count {
+        let next = bytes[i &+ used]
         guard next >= (used == 1 ? low : 0x80) && next <= (used == 1 ? high : 0xbf) else { break }
         value = value << 6 | UInt32(next & 0x3f)
-        used += 1
+        used = used &+ 1
       }
-      out.append(width > 1 && used == width ? value : 0xfffd)
-      i += used
+      let isWellFormed = width > 1 && used == width
+      body(isWellFormed ? value : 0xfffd, isWellFormed)
+      i = i &+ used
     }
   }
 

@@ -8,7 +8,7 @@ public final class WordIDs: @unchecked Sendable {
   public private(set) var starts: [Int64] = [0]
   private let options: ScoringTokenizerOptions
   private let words = WordTable()
-  private let ascii = ASCIIWords()
+  private let bytes = ByteWords()
   private var text: [UInt32] = []
   private var spare: [UInt32] = []
   private var encoded: [UInt8] = []
@@ -74,41 +74,46 @@ public final class WordIDs: @unchecked Sendable {
   /// Adds a text. Bytes that are no UTF-8 count as U+FFFD.
   /// - Parameter twice: TER's normalisation once more, of the words with spaces between: sacreBLEU does so to references.
   public func add(_ bytes: UnsafeBufferPointer<UInt8>, twice: Bool = false) {
-    if !(ASCIIWords.isASCII(bytes) && addASCII(bytes)) { addAny(bytes, twice: twice) }
+    if !addBytes(bytes) { addAny(bytes, twice: twice) }
     starts.append(Int64(ids.count))
   }
 
-  /// A text of ASCII; false where its tokenizer has no short way for it.
-  @_optimize(speed)
-  private func addASCII(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
-    let isPlain: Bool
-    switch options.tokenizer {
-    case .none, .characters, .codePoints, .visibleCodePoints, .rouge, .rougeStemmed, .chrF: isPlain = true
-    case .ter: isPlain = !options.normalised && !options.noPunctuation
-    case .v13a: isPlain = !ASCIIWords.needsCleaning(bytes)
-    case .international, .chinese, .squad: isPlain = false
-    }
-    if !isPlain { return false }
-    guard options.lowercase || options.tokenizer == .rouge || options.tokenizer == .rougeStemmed else {
+  /// A text whose bytes tell where its words end; false for others.
+  private func addBytes(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+    let content = ByteWords.content(bytes)
+    let isLowered = options.lowercase || options.tokenizer == .rouge || options.tokenizer == .rougeStemmed
+    let isShort =
+      switch options.tokenizer {
+      case .none, .chrF: content == .ascii || (content == .plain && !options.lowercase)
+      case .ter:
+        !options.normalised && !options.noPunctuation && (content == .ascii || (content == .plain && !options.lowercase))
+      case .v13a:
+        (content == .ascii || (content == .plain && !options.lowercase)) && !ByteWords.needsCleaning(bytes)
+      case .rouge, .rougeStemmed: content == .ascii || !ByteWords.hasHiddenLetters(bytes)
+      case .characters, .codePoints, .visibleCodePoints: content == .ascii
+      case .international, .chinese, .squad: false
+      }
+    if !isShort { return false }
+    if !isLowered {
       cut(bytes)
       return true
     }
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: bytes.count) { lower in
       guard let base = lower.baseAddress else { return }
-      ASCIIWords.lowercase(bytes, into: base)
+      ByteWords.lowercase(bytes, into: base)
       cut(UnsafeBufferPointer(lower))
     }
     return true
   }
 
   @_optimize(speed)
-  private func cut(_ bytes: UnsafeBufferPointer<UInt8>) {
-    guard let base = bytes.baseAddress else { return }
+  private func cut(_ text: UnsafeBufferPointer<UInt8>) {
+    guard let base = text.baseAddress else { return }
     let words = words
     // Never more than there are bytes; taken back below.
     let before = ids.count
     var used = before
-    ids.append(contentsOf: repeatElement(0, count: bytes.count))
+    ids.append(contentsOf: repeatElement(0, count: text.count))
     ids.withUnsafeMutableBufferPointer { ids in
       let out = ids.baseAddress!
       @inline(__always) func word(_ start: Int, _ end: Int) {
@@ -117,29 +122,29 @@ public final class WordIDs: @unchecked Sendable {
       }
       switch options.tokenizer {
       case .codePoints:
-        for c in bytes {
+        for c in text {
           out[used] = Int32(c)
           used = used &+ 1
         }
       case .visibleCodePoints:
-        for c in bytes {
+        for c in text {
           out[used] = Int32(c)
           used = used &+ (PythonText.isSpace(UInt32(c)) ? 0 : 1)
         }
       case .characters:
-        for i in 0..<bytes.count where !PythonText.isSpace(UInt32(bytes[i])) { word(i, i &+ 1) }
-      case .v13a: ascii.split13a(bytes, word)
-      case .chrF: ascii.splitPunctuation(bytes, word)
-      case .rouge: ascii.splitLetters(bytes, word)
+        for i in 0..<text.count where !PythonText.isSpace(UInt32(text[i])) { word(i, i &+ 1) }
+      case .v13a: bytes.split13a(text, word)
+      case .chrF: bytes.splitPunctuation(text, word)
+      case .rouge: bytes.splitLetters(text, word)
       case .rougeStemmed:
-        ascii.splitLetters(bytes) { start, end in
+        bytes.splitLetters(text) { start, end in
           out[used] = stemmed(UnsafeBufferPointer(start: base + start, count: end &- start))
           used = used &+ 1
         }
-      default: ascii.split(bytes, word)
+      default: bytes.split(text, word)
       }
     }
-    ids.removeLast(before + bytes.count - used)
+    ids.removeLast(before + text.count - used)
   }
 
   private func stemmed(_ word: UnsafeBufferPointer<UInt8>) -> Int32 {
@@ -155,8 +160,8 @@ public final class WordIDs: @unchecked Sendable {
     PythonText.decode(bytes, into: &text)
     if options.lowercase { PythonText.lowercase(&text) }
     switch options.tokenizer {
-    case .codePoints: ids.append(contentsOf: text.lazy.map { Int32($0) })
-    case .visibleCodePoints: ids.append(contentsOf: text.lazy.filter { !PythonText.isSpace($0) }.map { Int32($0) })
+    case .codePoints: for c in text { ids.append(Int32(truncatingIfNeeded: c)) }
+    case .visibleCodePoints: for c in text where !PythonText.isSpace(c) { ids.append(Int32(truncatingIfNeeded: c)) }
     case .characters:
       for i in text.indices where !PythonText.isSpace(text[i]) { addWord(i..<i + 1) }
     case .v13a:

@@ -1,6 +1,6 @@
-/// The words of a text of ASCII, in one pass: the same as the tokenizers make of code points. What each byte is comes from a
-/// table.
-struct ASCIIWords {
+/// The words of a text in one pass over its bytes, where the tokenizers look at ASCII only: the same words as they make of code
+/// points. What each byte is comes from a table.
+struct ByteWords {
   private static let space: UInt8 = 1
   /// A mark that always stands alone (`MTEvalRules.isAlone`), the space apart.
   private static let alone: UInt8 = 2
@@ -13,7 +13,7 @@ struct ASCIIWords {
 
   private static let classes: [UInt8] = (0..<256).map { byte in
     let c = UInt32(byte)
-    if c >= 0x80 { return 0 }
+    if c >= 0x80 { return 0 }  // part of a word
     if PythonText.isSpace(c) { return space }
     var found: UInt8 = MTEvalRules.isAlone(c) ? alone : 0
     if c &- 0x30 < 10 { found |= digit }
@@ -25,8 +25,16 @@ struct ASCIIWords {
 
   private let classes = Self.classes
 
-  static func isASCII(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
-    guard let base = bytes.baseAddress else { return true }
+  /// What a text holds beside ASCII.
+  enum Content {
+    case ascii
+    /// Well-formed UTF-8 whose white space is ASCII: bytes from 0x80 on are what words are made of.
+    case plain
+    case other
+  }
+
+  static func content(_ bytes: UnsafeBufferPointer<UInt8>) -> Content {
+    guard let base = bytes.baseAddress else { return .ascii }
     var any: UInt64 = 0
     var i = 0
     while i &+ 8 <= bytes.count {
@@ -37,7 +45,20 @@ struct ASCIIWords {
       any |= UInt64(base[i])
       i = i &+ 1
     }
-    return any & 0x8080_8080_8080_8080 == 0
+    if any & 0x8080_8080_8080_8080 == 0 { return .ascii }
+    var isPlain = true
+    PythonText.scan(bytes) { c, isWellFormed in
+      if c >= 0x80 { isPlain = isPlain && isWellFormed && !PythonText.isSpace(c) }
+    }
+    return isPlain ? .plain : .other
+  }
+
+  /// Whether lower case makes a letter of ASCII of something else: U+0130, U+212A.
+  static func hasHiddenLetters(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+    for i in 1..<max(1, bytes.count) {
+      if (bytes[i] == 0xb0 && bytes[i &- 1] == 0xc4) || (bytes[i] == 0xaa && bytes[i &- 1] == 0x84) { return true }
+    }
+    return false
   }
 
   static func lowercase(_ bytes: UnsafeBufferPointer<UInt8>, into out: UnsafeMutablePointer<UInt8>) {
@@ -47,10 +68,14 @@ struct ASCIIWords {
     }
   }
 
-  /// Whether mteval-v13a would change the text before it cuts it: <skipped>, entities, ends of lines.
+  /// Whether mteval-v13a may change the text before it cuts it: <skipped>, entities, ends of lines.
   static func needsCleaning(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+    var after: UInt8 = 0
     var found = false
-    for c in bytes { found = found || c == 0x0a || c == 0x26 || c == 0x3c }
+    for c in bytes.reversed() {
+      if c == 0x0a || (c == 0x3c && after == 0x73) || (c == 0x26 && after &- 0x61 < 26) { found = true }
+      after = c
+    }
     return found
   }
 
