@@ -36,6 +36,7 @@ public final class StoredBatch: @unchecked Sendable {
 
   /// As `NGramStatistics.count`.
   public func count(_ options: NGramStatistics.Options, progress: Progress? = nil) throws(TamisError) -> NGramStatistics {
+    if batch.hypotheses == 0 { return NGramStatistics(orders: options.orders, rows: []) }
     let starts = batch.starts.map(Int64.init), referenceStarts = batch.referenceStarts.map(Int64.init)
     return try batch.ids.withUnsafeBufferPointer { (ids) throws(TamisError) in
       try starts.withUnsafeBufferPointer { (starts) throws(TamisError) in
@@ -44,7 +45,7 @@ public final class StoredBatch: @unchecked Sendable {
           let scored = try ScoredBatch(
             TokenLists(ids: ids.baseAddress, starts: base, count: batch.hypotheses),
             TokenLists(ids: ids.baseAddress, starts: base + batch.hypotheses, count: starts.count - 1 - batch.hypotheses),
-            referenceStarts: batch.hypotheses == 0 ? nil : referenceStarts.baseAddress, candidates: batch.candidates)
+            referenceStarts: referenceStarts.baseAddress, candidates: batch.candidates)
           guard let stored else {
             return try NGramStatistics.count(scored, options, context: context, progress: progress)
           }

@@ -378,3 +378,42 @@ def test_zero_weights_leave_orders_out():
     one = metrics.bleu([[1, 2, 3, 4, 5]], [[[1, 2, 9, 4, 5]]], weights=[1.0, 0.0, 0.0, 0.0])
     assert one[0] == pytest.approx(metrics.bleu([[1, 2, 3, 4, 5]], [[[1, 2, 9, 4, 5]]], max_n=1)[0])
     assert metrics.bleu([[1, 2]], [[[1, 2]]], weights=[0.0, 0.0])[0] == 0
+
+
+def test_devices_count_the_same(ctx):
+    rng = np.random.default_rng(7)
+    for case in range(12):
+        vocabulary, longest = int(rng.integers(1, 9)), (4, 40, 700)[case % 3]
+        pad = None if case % 2 else 1
+        sequence = lambda: rng.integers(-vocabulary, vocabulary, rng.integers(0, longest)).tolist()  # noqa: E731
+        references = [[sequence() for _ in range(rng.integers(1, 4))] for _ in range(4)]
+        hypotheses = [sequence() for _ in references]
+        expected = metrics.ngram_statistics(hypotheses, references, 5, pad_id=pad)
+        np.testing.assert_array_equal(metrics.ngram_statistics(hypotheses, references, 5, pad_id=pad, ctx=ctx), expected)
+        batch = metrics.TokenBatch(hypotheses, references, ctx=ctx)
+        np.testing.assert_array_equal(batch.statistics(5, pad_id=pad), expected)
+        if pad is None:
+            np.testing.assert_array_equal(batch.bleu(), metrics.bleu(hypotheses, references))
+        batch.close()
+    candidates = rng.integers(0, 5, (3, 4, 20))
+    references = rng.integers(0, 5, (3, 2, 20))
+    batch = metrics.TokenBatch(candidates, references, ctx=ctx)
+    np.testing.assert_array_equal(batch.bleu(effective_order=True), metrics.bleu(candidates, references, effective_order=True))
+    assert batch.bleu().shape == (3, 4)
+    for rule in ("nltk", "torchmetrics", "tensorbleu"):
+        for corpus in (False, True):
+            np.testing.assert_array_equal(
+                metrics.bleu(candidates, references, rule=rule, corpus=corpus, ctx=ctx),
+                metrics.bleu(candidates, references, rule=rule, corpus=corpus))
+    assert metrics.TokenBatch([], [], ctx=ctx).statistics().shape == (0, 10)
+
+
+def test_threads_number_words_the_same():
+    rng = np.random.default_rng(8)
+    texts = [" ".join(f"w{i}" for i in rng.integers(0, 3000, 400)) + ("é\u3000x" if k % 7 == 0 else ".") for k in range(150)]
+    for tokenizer in ("13a", "rouge-stem", "chrf-chars"):
+        with tamis.Context(threads=1) as one, tamis.Context(threads=3) as three:
+            a, b = metrics.WordIDs(texts, tokenizer, ctx=one), metrics.WordIDs(texts, tokenizer, ctx=three)
+        np.testing.assert_array_equal(a.ids, b.ids)
+        np.testing.assert_array_equal(a.offsets, b.offsets)
+        assert a.vocabulary == b.vocabulary

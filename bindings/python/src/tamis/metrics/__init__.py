@@ -6,7 +6,7 @@
 >>> tamis.metrics.bleu(candidates, references)                          # rewards: [B, K, T] against [B, R, T] in one call
 """
 
-from ._bleu import Ragged, bleu, ngram_statistics, tensor_corpus_bleu, tensor_sentence_bleu
+from ._bleu import Ragged, TokenBatch, bleu, ngram_statistics, tensor_corpus_bleu, tensor_sentence_bleu
 from ._sequence import (
     ErrorRates, RougeScorer, alignment, cer, distinct_n, edit_distance, error_rates, mer, meteor_ids, process_characters,
     process_words, repetition, rouge_ids, rouge_lsum_ids, self_bleu, squad, token_f1, wer, wil, wip,
@@ -16,7 +16,7 @@ from .nltk import SmoothingFunction, corpus_bleu, sentence_bleu, sentence_bleus
 from .sacrebleu import BLEU, CHRF, TER
 
 __all__ = [
-    "BLEU", "CHRF", "ErrorRates", "Ragged", "RougeScorer", "SmoothingFunction", "TER", "WordIDs", "alignment", "bleu", "cer",
+    "BLEU", "CHRF", "ErrorRates", "Ragged", "RougeScorer", "SmoothingFunction", "TER", "TokenBatch", "WordIDs", "alignment", "bleu", "cer",
     "corpus_bleu", "distinct_n", "edit_distance", "error_rates", "mer", "meteor_ids", "ngram_statistics", "process_characters",
     "process_words", "repetition", "rouge_ids", "rouge_lsum_ids", "self_bleu", "sentence_bleu", "sentence_bleus", "squad",
     "tensor_corpus_bleu", "tensor_sentence_bleu", "token_f1", "wer", "wil", "wip",

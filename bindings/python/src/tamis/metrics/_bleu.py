@@ -14,7 +14,7 @@ import numpy as np
 from .. import _ffi
 from .._arguments import choice, int32, real
 from .._arrays import pointer
-from .._lib import library
+from .._lib import Handle, library
 from ..context import Context, pointer_of
 from ..errors import InvalidArgumentError
 from .._progress import NO_CALLBACK, Progress, ProgressCallback
@@ -151,6 +151,47 @@ def count(
     return rows
 
 
+class TokenBatch:
+    """Hypotheses and references that stay where a context counts them: on its OpenCL device, or copied for the CPU.
+
+    Arguments as `ngram_statistics`. `statistics` counts without copying the ids again; `bleu` scores. Raises
+    InvalidArgumentError, DeviceError, OutOfMemoryError.
+    """
+
+    def __init__(
+        self, hypotheses: Any, references: Any, *, hypothesis_lengths: Any = None, reference_lengths: Any = None,
+        ctx: Context | None = None,
+    ) -> None:
+        found = batch(hypotheses, references, hypothesis_lengths, reference_lengths)
+        handle = ctypes.POINTER(_ffi.tamis_token_batch)()
+        library().tamis_token_batch_create(pointer_of(ctx), *found.arguments(), ctypes.byref(handle))
+        self._handle = Handle(handle, "tamis_token_batch_destroy", "TokenBatch")
+        self._count = found.hypotheses.count
+        self._shape = tuple(hypotheses.shape[:2]) if is_array(hypotheses, 3) else (self._count,)
+
+    def statistics(self, max_n: int = 4, *, length_rule: str = "shortest", pad_id: int | None = None) -> np.ndarray:
+        """int64 [n, 2 + 2 max_n], as `ngram_statistics`."""
+        max_n = int32(max_n, "max_n")
+        if not 1 <= max_n <= _ffi.TAMIS_BLEU_MAX_N:
+            raise InvalidArgumentError(f"max_n is {max_n}, expected 1 to {_ffi.TAMIS_BLEU_MAX_N}")
+        rows = np.empty((self._count, 2 + 2 * max_n), np.int64)
+        library().tamis_token_batch_statistics(
+            self._handle.pointer, max_n, choice(length_rule, LENGTH_RULES, "length_rule"), pad_id is not None,
+            0 if pad_id is None else int32(pad_id, "pad_id"), pointer(rows, c_int64))
+        return rows
+
+    def bleu(self, *, smoothing: str | None = None, max_n: int = 4, effective_order: bool = False) -> np.ndarray:
+        """sacreBLEU's score of each hypothesis, float64 [n] or [B, K]."""
+        options = bleu_options("sacrebleu", smoothing, max_n=max_n, effective_order=effective_order)
+        scores = finish(options, self.statistics(max_n), sentences=True)[0]
+        assert scores is not None
+        return scores[:, 0].reshape(self._shape)
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        self._handle.close()
+
+
 def finish(
     options: Any, statistics: np.ndarray, *, sentences: bool = False, corpus: bool = False,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -248,5 +289,5 @@ def _tensor_bleu(
 
 
 __all__ = [
-    "Ragged", "bleu", "ngram_statistics", "tensor_corpus_bleu", "tensor_sentence_bleu", "int32_ids", "int64_vector",
+    "Ragged", "TokenBatch", "bleu", "ngram_statistics", "tensor_corpus_bleu", "tensor_sentence_bleu", "int32_ids", "int64_vector",
 ]
