@@ -7,17 +7,22 @@ public final class WordIDs: @unchecked Sendable {
   /// [texts + 1]
   public private(set) var starts: [Int64] = [0]
   private let options: ScoringTokenizerOptions
-  private let words = WordTable()
+  private var words = WordTable()
   private let bytes = ByteWords()
   private var text: [UInt32] = []
   private var spare: [UInt32] = []
   private var encoded: [UInt8] = []
   private var stemmer = PorterStemmer()
   /// Words that were stemmed before, and by their number the id of the stem.
-  private let unstemmed = WordTable()
+  private var unstemmed = WordTable()
   private var stems: [Int32] = []
 
   public init(_ options: ScoringTokenizerOptions) { self.options = options }
+
+  deinit {
+    words.deallocate()
+    unstemmed.deallocate()
+  }
 
   /// Texts [starts[i], starts[i + 1]) of `bytes`, on the threads of a context.
   /// - Parameter twiceFrom: TER, above 0: texts from this one on are normalised twice.
@@ -109,7 +114,14 @@ public final class WordIDs: @unchecked Sendable {
   @_optimize(speed)
   private func cut(_ text: UnsafeBufferPointer<UInt8>) {
     guard let base = text.baseAddress else { return }
-    let words = words
+    if options.tokenizer == .rougeStemmed {
+      bytes.splitLetters(text) { start, end in
+        ids.append(stemmed(UnsafeBufferPointer(start: base + start, count: end &- start)))
+      }
+      return
+    }
+    var words = words
+    defer { self.words = words }
     // Never more than there are bytes; taken back below.
     let before = ids.count
     var used = before
@@ -136,11 +148,6 @@ public final class WordIDs: @unchecked Sendable {
       case .v13a: bytes.split13a(text, word)
       case .chrF: bytes.splitPunctuation(text, word)
       case .rouge: bytes.splitLetters(text, word)
-      case .rougeStemmed:
-        bytes.splitLetters(text) { start, end in
-          out[used] = stemmed(UnsafeBufferPointer(start: base + start, count: end &- start))
-          used = used &+ 1
-        }
       default: bytes.split(text, word)
       }
     }

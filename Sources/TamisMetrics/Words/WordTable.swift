@@ -1,5 +1,6 @@
-/// Numbers for words, in the order of their first appearance. A word is some bytes of UTF-8, compared whole.
-final class WordTable {
+/// Numbers for words, in the order of their first appearance. A word is some bytes of UTF-8, compared whole. Memory of its own, which
+/// the one owner gives back with `deallocate`: a struct, so that a loop may hold it in a variable.
+struct WordTable {
   private struct Word {
     /// The first and the last bytes, with which a word of up to 8 is told from others of its length.
     var key: UInt64
@@ -24,7 +25,7 @@ final class WordTable {
     bytes = .allocate(capacity: 4096)
   }
 
-  deinit {
+  func deallocate() {
     slots.deallocate()
     words.deallocate()
     bytes.deallocate()
@@ -61,7 +62,7 @@ final class WordTable {
   }
 
   @inline(__always)
-  func id(_ p: UnsafePointer<UInt8>, _ n: Int) -> Int32 {
+  mutating func id(_ p: UnsafePointer<UInt8>, _ n: Int) -> Int32 {
     let key = Self.key(p, n)
     let hash = Self.hash(key, p, n)
     let mask = 1 &<< bits &- 1
@@ -95,7 +96,7 @@ final class WordTable {
   }
 
   @inline(never)
-  private func add(_ p: UnsafePointer<UInt8>, _ n: Int, _ key: UInt64, _ hash: UInt64, _ slot: Int) -> Int32 {
+  private mutating func add(_ p: UnsafePointer<UInt8>, _ n: Int, _ key: UInt64, _ hash: UInt64, _ slot: Int) -> Int32 {
     if count == room { Self.grow(&words, count, &room, room * 2) }
     if used + n > bytesRoom { Self.grow(&bytes, used, &bytesRoom, max(bytesRoom * 2, used + n)) }
     (bytes + used).update(from: p, count: n)
@@ -115,7 +116,7 @@ final class WordTable {
     room = wanted
   }
 
-  private func rehash() {
+  private mutating func rehash() {
     slots.deallocate()
     bits += 2
     slots = .allocate(capacity: 1 << bits)
