@@ -40,6 +40,9 @@ public final class WordIDs: @unchecked Sendable {
     }
     let parts = min(context?.backend.threads ?? 1, bytes.count / Self.partBytes, texts)
     guard let context, parts > 1 else {
+      // Untouched pages of what is too much cost nothing.
+      ids.reserveCapacity(bytes.count / 2)
+      self.starts.reserveCapacity(texts + 1)
       add(0..<texts, to: self)
       return
     }
