@@ -25,16 +25,8 @@ struct ByteWords {
 
   private let classes = Self.classes
 
-  /// What a text holds beside ASCII.
-  enum Content {
-    case ascii
-    /// Well-formed UTF-8 whose white space is ASCII: bytes from 0x80 on are what words are made of.
-    case plain
-    case other
-  }
-
-  static func content(_ bytes: UnsafeBufferPointer<UInt8>) -> Content {
-    guard let base = bytes.baseAddress else { return .ascii }
+  static func isASCII(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+    guard let base = bytes.baseAddress else { return true }
     var any: UInt64 = 0
     var i = 0
     while i &+ 8 <= bytes.count {
@@ -45,12 +37,16 @@ struct ByteWords {
       any |= UInt64(base[i])
       i = i &+ 1
     }
-    if any & 0x8080_8080_8080_8080 == 0 { return .ascii }
+    return any & 0x8080_8080_8080_8080 == 0
+  }
+
+  /// Well-formed UTF-8 whose white space is ASCII: bytes from 0x80 on are what words are made of.
+  static func isPlain(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
     var isPlain = true
     PythonText.scan(bytes) { c, isWellFormed in
       if c >= 0x80 { isPlain = isPlain && isWellFormed && !PythonText.isSpace(c) }
     }
-    return isPlain ? .plain : .other
+    return isPlain
   }
 
   /// Whether lower case makes a letter of ASCII of something else: U+0130, U+212A.

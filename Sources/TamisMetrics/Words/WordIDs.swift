@@ -88,17 +88,17 @@ public final class WordIDs: @unchecked Sendable {
 
   /// A text whose bytes tell where its words end; false for others.
   private func addBytes(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
-    let content = ByteWords.content(bytes)
+    let isASCII = ByteWords.isASCII(bytes)
     let isLowered = options.lowercase || options.tokenizer == .rouge || options.tokenizer == .rougeStemmed
+    func isPlain() -> Bool { isASCII || (!options.lowercase && ByteWords.isPlain(bytes)) }
     let isShort =
       switch options.tokenizer {
-      case .none, .chrF: content == .ascii || (content == .plain && !options.lowercase)
-      case .ter:
-        !options.normalised && !options.noPunctuation && (content == .ascii || (content == .plain && !options.lowercase))
-      case .v13a:
-        (content == .ascii || (content == .plain && !options.lowercase)) && !ByteWords.needsCleaning(bytes)
-      case .rouge, .rougeStemmed: content == .ascii || !ByteWords.hasHiddenLetters(bytes)
-      case .characters, .codePoints, .visibleCodePoints: content == .ascii
+      case .none, .chrF: isPlain()
+      case .ter: !options.normalised && !options.noPunctuation && isPlain()
+      case .v13a: isPlain() && !ByteWords.needsCleaning(bytes)
+      case .rouge, .rougeStemmed: isASCII || !ByteWords.hasHiddenLetters(bytes)
+      case .characters: isASCII
+      case .codePoints, .visibleCodePoints: isASCII || !options.lowercase
       case .international, .chinese, .squad: false
       }
     if !isShort { return false }
@@ -137,14 +137,14 @@ public final class WordIDs: @unchecked Sendable {
       }
       switch options.tokenizer {
       case .codePoints:
-        for c in text {
-          out[used] = Int32(c)
+        PythonText.scan(text) { c, _ in
+          out[used] = Int32(truncatingIfNeeded: c)
           used = used &+ 1
         }
       case .visibleCodePoints:
-        for c in text {
-          out[used] = Int32(c)
-          used = used &+ (PythonText.isSpace(UInt32(c)) ? 0 : 1)
+        PythonText.scan(text) { c, _ in
+          out[used] = Int32(truncatingIfNeeded: c)
+          used = used &+ (PythonText.isSpace(c) ? 0 : 1)
         }
       case .characters:
         for i in 0..<text.count where !PythonText.isSpace(UInt32(text[i])) { word(i, i &+ 1) }

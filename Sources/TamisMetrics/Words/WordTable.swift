@@ -1,38 +1,39 @@
 /// Numbers for words, in the order of their first appearance. A word is some bytes of UTF-8, compared whole. Memory of its own, which
 /// the one owner gives back with `deallocate`: a struct, so that a loop may hold it in a variable.
 struct WordTable {
-  private struct Word {
+  private struct Slot {
     /// The first and the last bytes, with which a word of up to 8 is told from others of its length.
     var key: UInt64
-    var start: Int
-    var length: Int
+    var length: UInt32
+    /// 0: free.
+    var numberAndOne: UInt32
   }
 
-  /// hash << 32 | number + 1; 0: free.
-  private var slots: UnsafeMutablePointer<UInt64>
+  private var slots: UnsafeMutablePointer<Slot>
   private var bits = 10
-  private var words: UnsafeMutablePointer<Word>
+  /// By number, [count + 1]: where each word begins in `bytes`.
+  private var starts: UnsafeMutablePointer<Int>
   private var room = 512
   private(set) var count = 0
   private var bytes: UnsafeMutablePointer<UInt8>
   private var bytesRoom = 4096
-  private var used = 0
 
   init() {
     slots = .allocate(capacity: 1 << 10)
-    slots.initialize(repeating: 0, count: 1 << 10)
-    words = .allocate(capacity: 512)
+    slots.initialize(repeating: Slot(key: 0, length: 0, numberAndOne: 0), count: 1 << 10)
+    starts = .allocate(capacity: 512)
+    starts[0] = 0
     bytes = .allocate(capacity: 4096)
   }
 
   func deallocate() {
     slots.deallocate()
-    words.deallocate()
+    starts.deallocate()
     bytes.deallocate()
   }
 
   subscript(number: Int) -> UnsafeBufferPointer<UInt8> {
-    UnsafeBufferPointer(start: bytes + words[number].start, count: words[number].length)
+    UnsafeBufferPointer(start: bytes + starts[number], count: starts[number + 1] - starts[number])
   }
 
   @inline(__always)
@@ -69,13 +70,10 @@ struct WordTable {
     var slot = Int(truncatingIfNeeded: hash) & mask
     while true {
       let entry = slots[slot]
-      if entry == 0 { return add(p, n, key, hash, slot) }
-      if entry >> 32 == hash >> 32 {
-        let number = Int(truncatingIfNeeded: entry & 0xffff_ffff) &- 1
-        let word = words[number]
-        if word.key == key && word.length == n && (n < 8 || Self.areEqual(bytes + word.start, p, n)) {
-          return Int32(truncatingIfNeeded: number)
-        }
+      if entry.numberAndOne == 0 { return add(p, n, key, slot) }
+      let number = Int(entry.numberAndOne) &- 1
+      if entry.key == key && Int(entry.length) == n && (n < 8 || Self.areEqual(bytes + starts[number], p, n)) {
+        return Int32(truncatingIfNeeded: number)
       }
       slot = (slot &+ 1) & mask
     }
@@ -96,15 +94,15 @@ struct WordTable {
   }
 
   @inline(never)
-  private mutating func add(_ p: UnsafePointer<UInt8>, _ n: Int, _ key: UInt64, _ hash: UInt64, _ slot: Int) -> Int32 {
-    if count == room { Self.grow(&words, count, &room, room * 2) }
+  private mutating func add(_ p: UnsafePointer<UInt8>, _ n: Int, _ key: UInt64, _ slot: Int) -> Int32 {
+    let used = starts[count]
+    if count + 1 == room { Self.grow(&starts, count + 1, &room, room * 2) }
     if used + n > bytesRoom { Self.grow(&bytes, used, &bytesRoom, max(bytesRoom * 2, used + n)) }
     (bytes + used).update(from: p, count: n)
-    words[count] = Word(key: key, start: used, length: n)
-    used += n
     count += 1
-    slots[slot] = (hash & 0xffff_ffff_0000_0000) | UInt64(count)
-    if 2 * count > 1 << bits { rehash() }
+    starts[count] = used + n
+    slots[slot] = Slot(key: key, length: UInt32(truncatingIfNeeded: n), numberAndOne: UInt32(truncatingIfNeeded: count))
+    if 3 * count > 2 << bits { rehash() }
     return Int32(truncatingIfNeeded: count - 1)
   }
 
@@ -117,17 +115,17 @@ struct WordTable {
   }
 
   private mutating func rehash() {
-    slots.deallocate()
-    bits += 2
+    let old = UnsafeMutableBufferPointer(start: slots, count: 1 << bits)
+    bits += 1
     slots = .allocate(capacity: 1 << bits)
-    slots.initialize(repeating: 0, count: 1 << bits)
+    slots.initialize(repeating: Slot(key: 0, length: 0, numberAndOne: 0), count: 1 << bits)
     let mask = 1 << bits - 1
-    for number in 0..<count {
-      let word = words[number]
-      let hash = Self.hash(word.key, bytes + word.start, word.length)
-      var slot = Int(truncatingIfNeeded: hash) & mask
-      while slots[slot] != 0 { slot = (slot + 1) & mask }
-      slots[slot] = (hash & 0xffff_ffff_0000_0000) | UInt64(number + 1)
+    for entry in old where entry.numberAndOne != 0 {
+      let number = Int(entry.numberAndOne) - 1
+      var slot = Int(truncatingIfNeeded: Self.hash(entry.key, bytes + starts[number], Int(entry.length))) & mask
+      while slots[slot].numberAndOne != 0 { slot = (slot + 1) & mask }
+      slots[slot] = entry
     }
+    old.deallocate()
   }
 }
