@@ -124,7 +124,7 @@ private struct Side<Key: FixedWidthInteger & UnsignedInteger> {
   }
 }
 
-/// Where everything lies in the scratch memory of one call, of which references take 28 to 50 bytes a token and hypotheses 16 to
+/// Where everything lies in the scratch memory of one call, of which references take 35 to 61 bytes a token and hypotheses 16 to
 /// 20.
 private struct Room<Slot: FixedWidthInteger & UnsignedInteger, Key: FixedWidthInteger & UnsignedInteger> {
   private(set) var bytes = 0

@@ -417,3 +417,51 @@ def test_threads_number_words_the_same():
         np.testing.assert_array_equal(a.ids, b.ids)
         np.testing.assert_array_equal(a.offsets, b.offsets)
         assert a.vocabulary == b.vocabulary
+
+
+def test_rates_and_rouge_add_up():
+    targets, predictions = ["the cat sat on the mat", "a b c", ""], ["the cat is on a mat", "a c", "x"]
+    for running, whole in ((metrics.WordErrorRate, metrics.wer), (metrics.CharErrorRate, metrics.cer)):
+        metric = running()
+        metric.update(predictions[:1], targets[:1])
+        metric.update(predictions[1:], targets[1:])
+        assert metric.compute() == whole(targets, predictions)
+        metric.reset()
+        with pytest.raises(ValueError, match="update"):
+            metric.compute()
+    rouge = metrics.ROUGEScore(["rouge1", "rougeL"])
+    rouge.update(predictions[:2], targets[:2])
+    rouge.update(predictions[2], targets[2])
+    rows = metrics.RougeScorer(["rouge1", "rougeL"]).score_batch(targets, predictions)
+    assert rouge.compute()["rougeL_fmeasure"] == pytest.approx(rows["rougeL"][:, 2].mean())
+    assert rouge.compute()["rouge1_recall"] == pytest.approx(rows["rouge1"][:, 1].mean())
+
+
+def test_bootstrap_of_rouge():
+    rng = np.random.default_rng(4)
+    rows = {"rouge1": rng.random((200, 3))}
+    one, two = metrics.BootstrapAggregator(), metrics.BootstrapAggregator()
+    one.add_scores(rows)
+    for row in rows["rouge1"]:
+        two.add_scores({"rouge1": metrics._sequence.Score(*row)})
+    found = one.aggregate()["rouge1"]
+    assert found == two.aggregate()["rouge1"]
+    np.testing.assert_allclose(found.mid, rows["rouge1"].mean(axis=0), atol=0.01)
+    error = rows["rouge1"].std(axis=0) / math.sqrt(200)
+    np.testing.assert_allclose(np.array(found.high) - found.low, 2 * 1.96 * error, rtol=0.15)
+    with pytest.raises(ValueError, match="confidence_interval"):
+        metrics.BootstrapAggregator(1.0)
+
+
+def test_prefixes_and_novelty():
+    assert metrics.prefix_matches([[1, 2, 3], [1], [], [5, 6]], [[1, 2, 4], [1, 2], [3], [6, 5]]).tolist() == [2, 1, 0, 0]
+    assert metrics.prefix_matches(np.array([[1, 2, 3]]), [[1, 2]]).tolist() == [2]
+    rng = random.Random(3)
+    for _ in range(20):
+        corpus = [[rng.randrange(5) for _ in range(rng.randrange(12))] for _ in range(4)]
+        texts = [[rng.randrange(6) for _ in range(rng.randrange(12))] for _ in range(3)]
+        found = metrics.novelty(texts, corpus, 3)
+        for n in (1, 2, 3):
+            seen = {g for s in corpus for g in ngrams(s, n)}
+            mine = {g for s in texts for g in ngrams(s, n)}
+            assert found[n - 1] == pytest.approx(len(mine - seen) / len(mine) if mine else 0)

@@ -7,6 +7,7 @@
 """
 
 from ._bleu import Ragged, TokenBatch, bleu, ngram_statistics, tensor_corpus_bleu, tensor_sentence_bleu
+from ._running import BootstrapAggregator, CharErrorRate, ROUGEScore, WordErrorRate, novelty, prefix_matches
 from ._sequence import (
     ErrorRates, RougeScorer, alignment, cer, distinct_n, edit_distance, error_rates, mer, meteor_ids, process_characters,
     process_words, repetition, rouge_ids, rouge_lsum_ids, self_bleu, squad, token_f1, wer, wil, wip,
@@ -16,7 +17,7 @@ from .nltk import SmoothingFunction, corpus_bleu, sentence_bleu, sentence_bleus
 from .sacrebleu import BLEU, CHRF, TER
 
 __all__ = [
-    "BLEU", "CHRF", "ErrorRates", "Ragged", "RougeScorer", "SmoothingFunction", "TER", "TokenBatch", "WordIDs", "alignment", "bleu", "cer",
+    "BLEU", "BootstrapAggregator", "CHRF", "CharErrorRate", "ErrorRates", "ROUGEScore", "WordErrorRate", "novelty", "prefix_matches", "Ragged", "RougeScorer", "SmoothingFunction", "TER", "TokenBatch", "WordIDs", "alignment", "bleu", "cer",
     "corpus_bleu", "distinct_n", "edit_distance", "error_rates", "mer", "meteor_ids", "ngram_statistics", "process_characters",
     "process_words", "repetition", "rouge_ids", "rouge_lsum_ids", "self_bleu", "sentence_bleu", "sentence_bleus", "squad",
     "tensor_corpus_bleu", "tensor_sentence_bleu", "token_f1", "wer", "wil", "wip",
