@@ -124,13 +124,14 @@ private struct Side<Key: FixedWidthInteger & UnsignedInteger> {
   }
 }
 
-/// Where everything lies in the scratch memory of one call, of which references take 35 to 61 bytes a token and hypotheses 16 to
-/// 20.
+/// Where everything lies in the scratch memory of one call, of which references take 35 to 61 bytes a token and hypotheses
+/// 16 to 20.
 private struct Room<Slot: FixedWidthInteger & UnsignedInteger, Key: FixedWidthInteger & UnsignedInteger> {
   private(set) var bytes = 0
   private let hypotheses: (count: Int, tokens: Int)
   private let references: (count: Int, tokens: Int)
-  private var offsets: (ends: (Int, Int), keys: (Int, Int), places: (Int, Int), ranks: (Int, Int)) = ((0, 0), (0, 0), (0, 0), (0, 0))
+  private typealias Sides = (Int, Int)
+  private var offsets: (ends: Sides, keys: Sides, places: Sides, ranks: Sides) = ((0, 0), (0, 0), (0, 0), (0, 0))
   private var (rankKeys, limits, left, running, hit, missed, hits, slots) = (0, 0, 0, 0, 0, 0, 0, 0)
 
   init(_ hypotheses: Int, _ hypothesisTokens: Int, _ references: Int, _ referenceTokens: Int) {
@@ -159,8 +160,8 @@ private struct Room<Slot: FixedWidthInteger & UnsignedInteger, Key: FixedWidthIn
 
   @_optimize(speed)
   func match(
-    _ memory: UnsafeMutableRawPointer, _ hypothesisLists: TokenLists, _ hypothesisRange: Range<Int>, _ referenceLists: TokenLists,
-    _ referenceRange: Range<Int>, _ maxN: Int, _ excluded: Int32?, _ orders: [Int32]?, _ matches: UnsafeMutablePointer<Int64>
+    _ memory: UnsafeMutableRawPointer, _ hypothesisLists: TokenLists, _ hypothesisRange: Range<Int>,
+    _ referenceLists: TokenLists, _ referenceRange: Range<Int>, _ maxN: Int, _ excluded: Int32?, _ orders: [Int32]?, _ matches: UnsafeMutablePointer<Int64>
   ) {
     func at<T>(_ offset: Int, _ type: T.Type) -> UnsafeMutablePointer<T> { (memory + offset).assumingMemoryBound(to: T.self) }
     let h = Side(

@@ -1,5 +1,5 @@
-/// Hash tables from the keys of one order to ranks 1, 2, .., in memory of the caller. Slots hold ranks and ranks know their keys,
-/// which are compared whole. The common loops have no branch on what they find: a key whose first slot is another's goes on a
+/// Hash tables from the keys of one order to ranks 1, 2, .., in memory of the caller. Slots hold ranks and ranks know their
+/// keys, which are compared whole. The common loops have no branch on what they find: a key whose first slot is another's goes on a
 /// list, and those few are placed one by one afterwards, in the next free slot, with a mark on the slot they missed.
 struct NGramTable<Slot: FixedWidthInteger & UnsignedInteger, Key: FixedWidthInteger & UnsignedInteger> {
   /// 2^bits of them; 0: free. The top bit marks slots that some key missed.

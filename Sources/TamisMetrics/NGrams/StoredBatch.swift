@@ -1,7 +1,8 @@
 public import TamisCore
 public import TamisDevice
 
-/// A batch that stays where its context counts, for more than one count: on an OpenCL device, or copied in host memory. Immutable.
+/// A batch that stays where its context counts, for more than one count: on an OpenCL device, or copied in host memory.
+/// Immutable.
 public final class StoredBatch: @unchecked Sendable {
   public let context: Context
   private let batch: TokenBatch

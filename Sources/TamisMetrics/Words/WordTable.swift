@@ -1,5 +1,5 @@
-/// Numbers for words, in the order of their first appearance. A word is some bytes of UTF-8, compared whole. Memory of its own, which
-/// the one owner gives back with `deallocate`: a struct, so that a loop may hold it in a variable.
+/// Numbers for words, in the order of their first appearance. A word is some bytes of UTF-8, compared whole. Memory
+/// of its own, which the one owner gives back with `deallocate`: a struct, so that a loop may hold it in a variable.
 struct WordTable {
   private struct Slot {
     /// The first and the last bytes, with which a word of up to 8 is told from others of its length.
@@ -106,7 +106,9 @@ struct WordTable {
     return Int32(truncatingIfNeeded: count - 1)
   }
 
-  private static func grow<T: BitwiseCopyable>(_ base: inout UnsafeMutablePointer<T>, _ used: Int, _ room: inout Int, _ wanted: Int) {
+  private static func grow<T: BitwiseCopyable>(
+    _ base: inout UnsafeMutablePointer<T>, _ used: Int, _ room: inout Int, _ wanted: Int
+  ) {
     let larger = UnsafeMutablePointer<T>.allocate(capacity: wanted)
     larger.update(from: base, count: used)
     base.deallocate()

@@ -17,8 +17,9 @@ from .nltk import SmoothingFunction, corpus_bleu, sentence_bleu, sentence_bleus
 from .sacrebleu import BLEU, CHRF, TER
 
 __all__ = [
-    "BLEU", "BootstrapAggregator", "CHRF", "CharErrorRate", "ErrorRates", "ROUGEScore", "WordErrorRate", "novelty", "prefix_matches", "Ragged", "RougeScorer", "SmoothingFunction", "TER", "TokenBatch", "WordIDs", "alignment", "bleu", "cer",
-    "corpus_bleu", "distinct_n", "edit_distance", "error_rates", "mer", "meteor_ids", "ngram_statistics", "process_characters",
-    "process_words", "repetition", "rouge_ids", "rouge_lsum_ids", "self_bleu", "sentence_bleu", "sentence_bleus", "squad",
-    "tensor_corpus_bleu", "tensor_sentence_bleu", "token_f1", "wer", "wil", "wip",
+    "BLEU", "BootstrapAggregator", "CHRF", "CharErrorRate", "ErrorRates", "ROUGEScore", "Ragged", "RougeScorer",
+    "SmoothingFunction", "TER", "TokenBatch", "WordErrorRate", "WordIDs", "alignment", "bleu", "cer", "corpus_bleu",
+    "distinct_n", "edit_distance", "error_rates", "mer", "meteor_ids", "ngram_statistics", "novelty", "prefix_matches",
+    "process_characters", "process_words", "repetition", "rouge_ids", "rouge_lsum_ids", "self_bleu", "sentence_bleu",
+    "sentence_bleus", "squad", "tensor_corpus_bleu", "tensor_sentence_bleu", "token_f1", "wer", "wil", "wip",
 ]

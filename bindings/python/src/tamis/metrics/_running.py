@@ -90,7 +90,8 @@ class BootstrapAggregator:
     global generator; here it is numpy's default_rng(seed), so that a result can be repeated (our choice)."""
 
     def __init__(self, confidence_interval: float = 0.95, n_samples: int = 1000, seed: int = 12345) -> None:
-        self._interval, self._samples, self._seed = real(confidence_interval, "confidence_interval"), integer(n_samples, "n_samples"), seed
+        self._interval, self._samples = real(confidence_interval, "confidence_interval"), integer(n_samples, "n_samples")
+        self._seed = seed
         if not 0 < self._interval < 1:
             raise InvalidArgumentError(f"confidence_interval is {confidence_interval}, expected a number between 0 and 1")
         if self._samples < 1:
