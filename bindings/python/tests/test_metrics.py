@@ -465,3 +465,15 @@ def test_prefixes_and_novelty():
             seen = {g for s in corpus for g in ngrams(s, n)}
             mine = {g for s in texts for g in ngrams(s, n)}
             assert found[n - 1] == pytest.approx(len(mine - seen) / len(mine) if mine else 0)
+
+
+def test_long_segments_with_wide_ranks():
+    rng = np.random.default_rng(9)
+    references = [(rng.zipf(1.3, 34000) % 20000).tolist(), rng.integers(0, 300, 1000).tolist()]
+    hypothesis = references[0][100:9000] + references[1][:500] + references[0][:50] * 3
+    row = metrics.ngram_statistics([hypothesis], [references], 4)[0]
+    for n in range(1, 5):
+        most = Counter()
+        for reference in references:
+            most |= ngrams(reference, n)
+        assert row[1 + n] == sum((ngrams(hypothesis, n) & most).values())
