@@ -378,7 +378,7 @@ static void call_metrics(input *in) {
   int64_t owners[10] = {0};
   for (int i = 1; i < 10; i++) owners[i] = chance(in, 30) ? wild(in) : owners[i - 1] + 1;
   const int64_t *o = chance(in, 2) ? owners : NULL;
-  switch (below(in, 10)) {
+  switch (below(in, 11)) {
     case 0: {
       tamis_bleu_options options = TAMIS_BLEU_OPTIONS_INIT;
       const double weights[] = {(double)wild_float(in), 0.5, 0.25, 0.125, 0, 1, 1, 1};
@@ -429,6 +429,14 @@ static void call_metrics(input *in) {
       judged(tamis_self_bleu(h, chance(in, 3) ? wild32(in) : 3, scores));
       judged(tamis_repetition(h, wild(in), rows));
       break;
+    case 9: {
+      tamis_token_batch *batch = NULL;
+      if (judged(tamis_token_batch_create(c, h, r, o, chance(in, 8) ? wild(in) : 1, &batch)) == TAMIS_OK && a.count < 100)
+        judged(tamis_token_batch_statistics(batch, chance(in, 4) ? wild32(in) : 4, (tamis_length_rule)below(in, 3),
+                                            (int32_t)below(in, 3), (int32_t)below(in, 4), rows));
+      tamis_token_batch_destroy(batch);
+      break;
+    }
     default: {
       tamis_word_options options = TAMIS_WORD_OPTIONS_INIT;
       tamis_word_ids *words = NULL;
@@ -440,6 +448,7 @@ static void call_metrics(input *in) {
       options.lowercase = (int32_t)below(in, 2);
       options.normalised = (int32_t)below(in, 2);
       options.no_punctuation = (int32_t)below(in, 2);
+      options.context = c;
       if (judged(tamis_word_ids_create(&options, text, starts, chance(in, 8) ? -wild(in) % 4 : 3, &words)) == TAMIS_OK) {
         MUST(tamis_word_ids_get(words, &found, NULL) == TAMIS_OK && found.starts[0] == 0);
         if (found.count > 1) MUST(tamis_self_bleu(&found, 4, scores) == TAMIS_OK);

@@ -85,17 +85,52 @@ private func counted(
   status { () throws(TamisError) in
     let context = try context(handle)
     let batch = try scoredBatch(hypotheses, references, referenceStarts, candidates)
-    var options = NGramStatistics.Options()
-    try require((1...TAMIS_BLEU_MAX_N).contains(maxN), "max_n is \(maxN); expected 1 to \(TAMIS_BLEU_MAX_N)")
-    options.orders = Int(maxN)
-    options.lengthRule = try choice(
-      rule, "rule", NGramStatistics.LengthRule.self, "TAMIS_LENGTH_SHORTEST or TAMIS_LENGTH_FIRST")
-    if try flag(hasPad, "has_pad") { options.excluded = padID }
+    let options = try counting(maxN, rule, hasPad, padID)
     let out = try room(statistics, batch.hypotheses.count * NGramStatistics.width(Int(maxN)), "statistics")
     let found = try NGramStatistics.count(
       batch, options, context: context, progress: TamisABI.progress(progress, progressUser))
     fill(out, found.rows)
   }
+}
+
+@c @implementation public func tamis_token_batch_create(
+  _ handle: OpaquePointer!, _ hypotheses: UnsafePointer<tamis_token_lists>!, _ references: UnsafePointer<tamis_token_lists>!,
+  _ referenceStarts: UnsafePointer<Int64>!, _ candidates: Int64, _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> tamis_status {
+  status { () throws(TamisError) in
+    let context = try context(handle)
+    let out = try need(out, "out")
+    let batch = try scoredBatch(hypotheses, references, referenceStarts, candidates)
+    out.pointee = Handle.make(try StoredBatch(batch, context: context), .token_batch)
+  }
+}
+
+@c @implementation public func tamis_token_batch_destroy(_ batch: OpaquePointer!) {
+  Handle<StoredBatch>.destroy(batch, .token_batch)
+}
+
+@c @implementation public func tamis_token_batch_statistics(
+  _ handle: OpaquePointer!, _ maxN: Int32, _ rule: tamis_length_rule, _ hasPad: Int32, _ padID: Int32,
+  _ statistics: UnsafeMutablePointer<Int64>!
+) -> tamis_status {
+  status { () throws(TamisError) in
+    let batch = try Handle<StoredBatch>.object(handle, .token_batch, "batch")
+    let options = try counting(maxN, rule, hasPad, padID)
+    let out = try room(statistics, batch.count * NGramStatistics.width(options.orders), "statistics")
+    fill(out, try batch.count(options).rows)
+  }
+}
+
+private func counting(
+  _ maxN: Int32, _ rule: tamis_length_rule, _ hasPad: Int32, _ padID: Int32
+) throws(TamisError) -> NGramStatistics.Options {
+  var options = NGramStatistics.Options()
+  try require((1...TAMIS_BLEU_MAX_N).contains(maxN), "max_n is \(maxN); expected 1 to \(TAMIS_BLEU_MAX_N)")
+  options.orders = Int(maxN)
+  options.lengthRule = try choice(
+    rule, "rule", NGramStatistics.LengthRule.self, "TAMIS_LENGTH_SHORTEST or TAMIS_LENGTH_FIRST")
+  if try flag(hasPad, "has_pad") { options.excluded = padID }
+  return options
 }
 
 @c @implementation public func tamis_bleu_finish(

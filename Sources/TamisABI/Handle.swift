@@ -49,6 +49,7 @@ enum HandleKind: UInt64 {
   case chunk_index = 0x5849_4b4e_5548_4354  // "TCHUNKIX"
   case specpc = 0x3143_5043_4550_5354  // "TSPECPC1"
   case sparse_mask = 0x4b53_414d_5350_5354  // "TSPSMASK"
+  case token_batch = 0x4843_5441_424b_5454  // "TTKBATCH"
   case word_ids = 0x5344_4944_524f_5754  // "TWORDIDS"
   case token_statistics = 0x5441_5453_4b4f_5454  // "TTOKSTAT"
   case charbench = 0x4e45_4252_4148_4354  // "TCHARBEN"

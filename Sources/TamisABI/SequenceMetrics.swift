@@ -241,8 +241,11 @@ private enum EditKind: Int32 { case levenshtein = 0, indel, restrictedDamerau }
       for i in range {
         let (a, b) = (references[i], hypotheses[i])
         if let counts {
-          for j in 0..<4 { counts[4 * i + j] = 0 }
-          for step in (try? edit.operations(a, b)) ?? [] { counts[4 * i + Int(step.rawValue)] += 1 }
+          let found = (try? edit.counts(a, b)) ?? (matches: 0, substitutions: 0, deletions: 0, insertions: 0)
+          counts[4 * i] = Int64(found.matches)
+          counts[4 * i + 1] = Int64(found.substitutions)
+          counts[4 * i + 2] = Int64(found.deletions)
+          counts[4 * i + 3] = Int64(found.insertions)
           out[i] = counts[4 * i + 1] + counts[4 * i + 2] + counts[4 * i + 3]
           continue
         }

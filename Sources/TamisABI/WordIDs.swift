@@ -5,7 +5,8 @@ import Tamis
 extension tamis_word_options: VersionedStruct {
   static var firstSize: Int { 24 }
   static var defaults: Self {
-    Self(struct_size: currentSize, tokenizer: TAMIS_WORDS_NONE, lowercase: 0, normalised: 0, no_punctuation: 0, twice_from: 0)
+    Self(struct_size: currentSize, tokenizer: TAMIS_WORDS_NONE, lowercase: 0, normalised: 0, no_punctuation: 0, twice_from: 0,
+      context: nil)
   }
 }
 
@@ -58,11 +59,8 @@ final class WordLists {
         "starts[\(i + 1)] is \(starts[i + 1]) after \(starts[i]); expected ascending offsets up to \(countLimit)")
     }
     let text = try TamisABI.bytes(UnsafeRawPointer(bytes), Int(starts[texts]), "text")
-    let words = WordIDs(options)
-    for i in 0..<texts {
-      let bytes = UnsafeBufferPointer(rebasing: text[Int(starts[i])..<Int(starts[i + 1])])
-      words.add(bytes, twice: twiceFrom > 0 && i >= twiceFrom)
-    }
+    let context = raw.context == nil ? nil : try TamisABI.context(raw.context)
+    let words = try WordIDs(options, text, starts, twiceFrom: twiceFrom, context: context)
     try require(words.ids.count <= countLimit, "text has \(words.ids.count) words; expected at most \(countLimit)")
     out.pointee = Handle.make(WordLists(words), .word_ids)
   }

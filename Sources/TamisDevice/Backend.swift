@@ -73,6 +73,13 @@ public protocol Backend: AnyObject {
   /// the device.
   func makeLinear(_ layer: LinearView, precision: LinearPrecision) throws(TamisError) -> any LinearProgram
 
+  // MARK: n-grams
+
+  /// Whether `store` takes token ids. Default: false.
+  var countsNGrams: Bool { get }
+  /// A copy of the batch on the device. Default: `unsupported`.
+  func store(_ batch: TokenBatch) throws(TamisError) -> any StoredTokens
+
   // MARK: host work
 
   /// Work of the host beside the device's operations: tokenizing, clustering, spans. Runs `body(task)` for every task in

@@ -121,7 +121,8 @@ struct Score: ParsableCommand {
       case .addK: .addK
       }
     let bleu = try BLEU(options)
-    let rows = try TextCorpus(hypotheses: texts, references: streams, words).withBatch { (batch) throws(TamisError) in
+    let corpus = try TextCorpus(hypotheses: texts, references: streams, words, context: context)
+    let rows = try corpus.withBatch { (batch) throws(TamisError) in
       try bleu.count(batch, context: context, progress: { bar.show($0) })
     }
     let found = bleu.details(rows.total)
@@ -146,9 +147,9 @@ struct Score: ParsableCommand {
     var cut = ScoringTokenizerOptions()
     cut.lowercase = lowercase
     cut.tokenizer = .visibleCodePoints
-    let characters = try TextCorpus(hypotheses: texts, references: streams, cut)
+    let characters = try TextCorpus(hypotheses: texts, references: streams, cut, context: context)
     cut.tokenizer = .chrF
-    let words = chrfWordOrder > 0 ? try TextCorpus(hypotheses: texts, references: streams, cut) : nil
+    let words = chrfWordOrder > 0 ? try TextCorpus(hypotheses: texts, references: streams, cut, context: context) : nil
     let rows = try characters.withBatch { (characters) throws(TamisError) in
       guard let words else {
         return try metric.count(characters: characters, words: nil, context: context, progress: { bar.show($0) })
@@ -169,7 +170,8 @@ struct Score: ParsableCommand {
     var cut = ScoringTokenizerOptions()
     cut.lowercase = true
     cut.tokenizer = .ter
-    let found = try TextCorpus(hypotheses: texts, references: streams, cut).withBatch { (batch) throws(TamisError) in
+    let corpus = try TextCorpus(hypotheses: texts, references: streams, cut, context: context)
+    let found = try corpus.withBatch { (batch) throws(TamisError) in
       try TranslationEditRate.count(batch, context: context, progress: { bar.show($0) })
     }
     let total = TranslationEditRate.score(edits: found.edits.reduce(0, +), length: found.lengths.reduce(0, +))

@@ -27,6 +27,9 @@ import Testing
         try b.withUnsafeBufferPointer { y in
           #expect(edit.levenshtein(x, y) == Self.distance(a, b))
           let steps = try edit.operations(x, y)
+          let counts = try edit.counts(x, y)
+          #expect(counts.matches == steps.count { $0 == .match } && counts.substitutions == steps.count { $0 == .substitute })
+          #expect(counts.deletions == steps.count { $0 == .delete } && counts.insertions == steps.count { $0 == .insert })
           #expect(steps.filter { $0 != .match }.count == Self.distance(a, b))
           #expect(steps.filter { $0 != .insert }.count == m)
           #expect(steps.filter { $0 != .delete }.count == n)

@@ -33,6 +33,26 @@ import Testing
     #expect(Self.count(text, tokenizer).ids.count == expected.split(separator: " ").count)
   }
 
+  /// A word beyond ASCII with white space beyond ASCII before it sends a text the long way, over code points.
+  @Test(arguments: [ScoringTokenizer.none, .v13a, .characters, .ter, .chrF, .codePoints, .visibleCodePoints])
+  func bytesGiveTheWordsOfCodePoints(_ tokenizer: ScoringTokenizer) {
+    var random = SystemRandomNumberGenerator()
+    let alphabet = Array("aB1é9.,-'(\t\u{1c}&<% 2..,,--s")
+    for _ in 0..<300 {
+      let text = String((0..<Int.random(in: 0...24, using: &random)).map { _ in alphabet.randomElement(using: &random)! })
+      let isLower = Bool.random(using: &random)
+      let short = Self.count(text, tokenizer, lowercase: isLower).ids
+      let long = Self.count(text + " \u{2003}ß", tokenizer, lowercase: isLower).ids
+      #expect(short == Array(long.prefix(short.count)), "\(text)")
+      #expect(long.count - short.count == (tokenizer == .codePoints ? 3 : 1), "\(text)")
+    }
+  }
+
+  @Test func rougeReadsBytes() {
+    #expect(Self.count("Don\u{2019}t STOP\u{e9}x", .rouge).ids == Self.count("don t stop x", .none).ids)
+    #expect(Self.count("\u{212a}g \u{130}", .rouge).ids == Self.count("kg i", .none).ids)
+  }
+
   @Test func lowerCaseIsPythons() {
     func lower(_ text: String) -> String {
       var scalars = text.unicodeScalars.map(\.value)

@@ -438,13 +438,14 @@ AT(tamis_bleu_report, precisions, 40);
 AT(tamis_bleu_report, matches, 168);
 AT(tamis_bleu_report, totals, 296);
 
-SIZE(tamis_word_options, 24);
+SIZE(tamis_word_options, 32);
 AT(tamis_word_options, struct_size, 0);
 AT(tamis_word_options, tokenizer, 4);
 AT(tamis_word_options, lowercase, 8);
 AT(tamis_word_options, normalised, 12);
 AT(tamis_word_options, no_punctuation, 16);
 AT(tamis_word_options, twice_from, 20);
+AT(tamis_word_options, context, 24);
 
 SIZE(tamis_chrf_options, 40);
 AT(tamis_chrf_options, struct_size, 0);

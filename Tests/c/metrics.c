@@ -67,6 +67,17 @@ static void test_bleu(tamis_context *c) {
   OK(tamis_ngram_statistics(c, &pad, &ref, owners, 1, 4, TAMIS_LENGTH_SHORTEST, 0, 0, &again[0][0], NULL, NULL));
   CHECK(memcmp(again, expected, sizeof again) == 0);
 
+  tamis_token_batch *batch = NULL;
+  memset(again, 0, sizeof again);
+  OK(tamis_token_batch_create(c, &hyp, &ref, owners, 1, &batch));
+  OK(tamis_token_batch_statistics(batch, 4, TAMIS_LENGTH_SHORTEST, 0, 0, &again[0][0]));
+  CHECK(memcmp(again, expected, sizeof again) == 0);
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "max_n", tamis_token_batch_statistics(batch, 0, TAMIS_LENGTH_SHORTEST, 0, 0, &again[0][0]));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "batch", tamis_token_batch_statistics(NULL, 4, TAMIS_LENGTH_SHORTEST, 0, 0, &again[0][0]));
+  FAILS(TAMIS_ERR_INVALID_ARGUMENT, "out", tamis_token_batch_create(c, &hyp, &ref, owners, 1, NULL));
+  tamis_token_batch_destroy(batch);
+  tamis_token_batch_destroy(NULL);
+
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "reference_starts[1]", tamis_bleu(c, &o, &hyp, &ref, bad, 1, scores, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "references", tamis_bleu(c, &o, &hyp, &ref, NULL, 1, scores, NULL));
   FAILS(TAMIS_ERR_INVALID_ARGUMENT, "hypotheses", tamis_bleu(c, &o, NULL, &ref, NULL, 1, scores, NULL));

@@ -97,13 +97,31 @@ void tamis_bleu_options_init(tamis_bleu_options *options);
  *   matches  sum over n-grams of min(count in the hypothesis, largest count in one reference)
  *   totals   the n-grams of the hypothesis, max(0, length - n + 1)
  * has_pad 1: as tamis_bleu_options. statistics int64 [hypotheses->count, TAMIS_NGRAM_COLUMNS(max_n)]. The same whatever the
- * number of threads. About 60 bytes of scratch memory a token of the longest segment a thread.
+ * number of threads. Scratch memory: at most 80 bytes a token of the longest segment a thread. On an OpenCL context the device
+ * counts, one work-group a hypothesis, the same integers; progress is not called there.
  * Errors: INVALID_ARGUMENT, CANCELLED. Thread: any; calls on one context wait for each other. */
 TAMIS_MUST_CHECK tamis_status tamis_ngram_statistics(tamis_context *context, const tamis_token_lists *hypotheses,
                                                      const tamis_token_lists *references, const int64_t *reference_starts,
                                                      int64_t candidates, int32_t max_n, tamis_length_rule rule, int32_t has_pad,
                                                      int32_t pad_id, int64_t *statistics, tamis_progress_fn progress,
                                                      void *progress_user);
+
+/* Hypotheses and references where a context counts them: in the memory of its device, or copied on the CPU. For rewards that are
+ * counted more than once, and where ids stay on the device between counts. Immutable; keeps the context alive. */
+typedef struct tamis_token_batch tamis_token_batch;
+
+/* Arguments as tamis_ngram_statistics, copied. At most 2^31 - 1 tokens on both sides together.
+ * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, DEVICE. Thread: any; calls on one context wait for each other. */
+TAMIS_MUST_CHECK tamis_status tamis_token_batch_create(tamis_context *context, const tamis_token_lists *hypotheses,
+                                                       const tamis_token_lists *references, const int64_t *reference_starts,
+                                                       int64_t candidates, tamis_token_batch **out);
+/* Thread: per handle. */
+void tamis_token_batch_destroy(tamis_token_batch *batch);
+
+/* tamis_ngram_statistics of the batch: statistics int64 [hypotheses, TAMIS_NGRAM_COLUMNS(max_n)].
+ * Errors: INVALID_ARGUMENT, DEVICE. Thread: any; calls on one context wait for each other. */
+TAMIS_MUST_CHECK tamis_status tamis_token_batch_statistics(const tamis_token_batch *batch, int32_t max_n, tamis_length_rule rule,
+                                                           int32_t has_pad, int32_t pad_id, int64_t *statistics);
 
 /* Scores of counted rows, statistics [count, TAMIS_NGRAM_COLUMNS(orders)] with orders >= options->max_n, and >= 5 for methods 5
  * and 7, which look at 5-grams.

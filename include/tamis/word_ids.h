@@ -33,9 +33,10 @@ typedef struct tamis_word_options {
   int32_t normalised;             /* 0; TER: marks apart, as mteval */
   int32_t no_punctuation;         /* 0; TER: without . , ? : ; ! " ( ) */
   int32_t twice_from;             /* 0; TER, n > 0: texts from n on are cut, joined, cut again, as sacreBLEU's references */
+  tamis_context *context;         /* NULL: the calling thread alone; else its threads share the work, for the same ids */
 } tamis_word_options;
 
-#define TAMIS_WORD_OPTIONS_INIT {sizeof(tamis_word_options), TAMIS_WORDS_NONE, 0, 0, 0, 0}
+#define TAMIS_WORD_OPTIONS_INIT {sizeof(tamis_word_options), TAMIS_WORDS_NONE, 0, 0, 0, 0, NULL}
 void tamis_word_options_init(tamis_word_options *options);
 
 /* The words of some texts, numbered from 0 in order of appearance. Immutable. */
@@ -43,7 +44,7 @@ typedef struct tamis_word_ids tamis_word_ids;
 
 /* Texts are bytes [starts[i], starts[i + 1]) of `text`; starts [count + 1] ascends from 0 to at most 2^31 - 1. They should be
  * UTF-8; each ill-formed part is read as U+FFFD.
- * Errors: INVALID_ARGUMENT. Thread: any. */
+ * Errors: INVALID_ARGUMENT. Thread: any; calls on one context wait for each other. */
 TAMIS_MUST_CHECK tamis_status tamis_word_ids_create(const tamis_word_options *options, const char *text, const int64_t *starts,
                                                     int64_t count, tamis_word_ids **out);
 /* Thread: per handle. */

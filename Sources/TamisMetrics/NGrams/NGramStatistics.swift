@@ -60,6 +60,10 @@ public struct NGramStatistics: Sendable {
   ) throws(TamisError) -> NGramStatistics {
     let orders = options.orders
     try require((1...mostOrders).contains(orders), "max_n is \(orders); expected 1 to \(mostOrders)")
+    // The quirk of column orders is counted on the host.
+    if context.backend.countsNGrams && options.columnOrders == nil {
+      return try StoredBatch(batch, context: context).count(options, progress: progress)
+    }
     let width = width(orders)
     var rows = [Int64](repeating: 0, count: batch.hypotheses.count * width)
     try rows.withUnsafeMutableBufferPointer { (rows) throws(TamisError) in

@@ -45,8 +45,10 @@ public final class EditDistance {
     carry.append(contentsOf: repeatElement(1, count: n))
     let blocks = (m + 63) / 64
     if keepsRows {
-      positive = [UInt64](repeating: 0, count: blocks * n)
-      negative = positive
+      if positive.count < blocks * n || positive.count > Self.mostKept {
+        positive = [UInt64](repeating: 0, count: blocks * n)
+        negative = positive
+      }
     }
     var distance = m
     for block in 0..<blocks {
@@ -59,22 +61,26 @@ public final class EditDistance {
       masks.withUnsafeBufferPointer { masks in
         hypothesis.withUnsafeBufferPointer { hypothesis in
           carry.withUnsafeMutableBufferPointer { carry in
-            for j in 0..<n {
-              var equal = masks[Int(hypothesis[j])]
-              let above = carry[j]
-              let x = equal | vn
-              if above < 0 { equal |= 1 }
-              let d = (((equal & vp) &+ vp) ^ vp) | equal
-              var hp = vn | ~(d | vp)
-              var hn = vp & d
-              carry[j] = Int8(truncatingIfNeeded: Int64(hp >> last & 1) - Int64(hn >> last & 1))
-              hp = hp << 1 | (above > 0 ? 1 : 0)
-              hn = hn << 1 | (above < 0 ? 1 : 0)
-              vp = hn | ~(x | hp)
-              vn = hp & x
-              if keepsRows {
-                positive[block * n + j] = vp
-                negative[block * n + j] = vn
+            positive.withUnsafeMutableBufferPointer { positive in
+              negative.withUnsafeMutableBufferPointer { negative in
+                for j in 0..<n {
+                  var equal = masks[Int(hypothesis[j])]
+                  let above = carry[j]
+                  let x = equal | vn
+                  equal |= UInt64(UInt8(bitPattern: above) >> 7)
+                  let d = (((equal & vp) &+ vp) ^ vp) | equal
+                  var hp = vn | ~(d | vp)
+                  var hn = vp & d
+                  carry[j] = Int8(truncatingIfNeeded: Int64(hp &>> last & 1) &- Int64(hn &>> last & 1))
+                  hp = hp << 1 | (above > 0 ? 1 : 0)
+                  hn = hn << 1 | (above < 0 ? 1 : 0)
+                  vp = hn | ~(x | hp)
+                  vn = hp & x
+                  if keepsRows {
+                    positive[block &* n &+ j] = vp
+                    negative[block &* n &+ j] = vn
+                  }
+                }
               }
             }
           }
@@ -89,6 +95,9 @@ public final class EditDistance {
   /// The words of bit vectors that an alignment may keep: 2 GB.
   private static let mostCells = 1 << 27
 
+  /// What an object keeps of them from one call to the next.
+  private static let mostKept = 1 << 20
+
   /// Whether `operations` takes sequences of these lengths.
   public static func canAlign(_ a: Int, _ b: Int) -> Bool {
     let cells = ((a + 63) / 64).multipliedReportingOverflow(by: b)
@@ -101,6 +110,33 @@ public final class EditDistance {
   public func operations(
     _ a: UnsafeBufferPointer<Int32>, _ b: UnsafeBufferPointer<Int32>
   ) throws(TamisError) -> [EditOperation] {
+    var steps: [EditOperation] = []
+    steps.reserveCapacity(max(a.count, b.count))
+    try walk(a, b) { step, count in steps.append(contentsOf: repeatElement(step, count: count)) }
+    return steps.reversed()
+  }
+
+  /// How many steps of each kind that way has, by raw value.
+  public func counts(
+    _ a: UnsafeBufferPointer<Int32>, _ b: UnsafeBufferPointer<Int32>
+  ) throws(TamisError) -> (matches: Int, substitutions: Int, deletions: Int, insertions: Int) {
+    var counts = (matches: 0, substitutions: 0, deletions: 0, insertions: 0)
+    try walk(a, b) { step, count in
+      switch step {
+      case .match: counts.matches &+= count
+      case .substitute: counts.substitutions &+= count
+      case .delete: counts.deletions &+= count
+      case .insert: counts.insertions &+= count
+      }
+    }
+    return counts
+  }
+
+  /// The steps of that way and how many of them at once, from the last to the first.
+  @inline(__always)
+  private func walk(
+    _ a: UnsafeBufferPointer<Int32>, _ b: UnsafeBufferPointer<Int32>, _ step: (EditOperation, Int) -> Void
+  ) throws(TamisError) {
     var prefix = 0
     while prefix < min(a.count, b.count), a[prefix] == b[prefix] { prefix += 1 }
     var suffix = 0
@@ -108,7 +144,7 @@ public final class EditDistance {
     let inner = (
       UnsafeBufferPointer(rebasing: a[prefix..<a.count - suffix]), UnsafeBufferPointer(rebasing: b[prefix..<b.count - suffix])
     )
-    var steps = [EditOperation](repeating: .match, count: suffix)
+    step(.match, suffix)
     var (i, j) = (inner.0.count, inner.1.count)
     if i > 0 && j > 0 {
       guard Self.canAlign(i, j) else {
@@ -118,28 +154,31 @@ public final class EditDistance {
       read(inner.0, inner.1)
       _ = myers(keepsRows: true)
       let n = hypothesis.count
-      func bit(_ words: [UInt64], _ i: Int, _ j: Int) -> Bool {
-        words[(i - 1) / 64 * n + j - 1] >> UInt64((i - 1) % 64) & 1 != 0
-      }
-      while i > 0 && j > 0 {
-        if bit(positive, i, j) {
-          steps.append(.delete)
-          i -= 1
-        } else {
-          j -= 1
-          if j > 0 && bit(negative, i, j) {
-            steps.append(.insert)
-          } else {
-            i -= 1
-            steps.append(reference[i] == hypothesis[j] ? .match : .substitute)
+      positive.withUnsafeBufferPointer { positive in
+        negative.withUnsafeBufferPointer { negative in
+          @inline(__always) func bit(_ words: UnsafeBufferPointer<UInt64>, _ i: Int, _ j: Int) -> Bool {
+            words[(i &- 1) / 64 &* n &+ j &- 1] &>> UInt64(truncatingIfNeeded: i &- 1) & 1 != 0
+          }
+          while i > 0 && j > 0 {
+            if bit(positive, i, j) {
+              step(.delete, 1)
+              i &-= 1
+            } else {
+              j &-= 1
+              if j > 0 && bit(negative, i, j) {
+                step(.insert, 1)
+              } else {
+                i &-= 1
+                step(inner.0[i] == inner.1[j] ? .match : .substitute, 1)
+              }
+            }
           }
         }
       }
     }
-    steps.append(contentsOf: repeatElement(.delete, count: i))
-    steps.append(contentsOf: repeatElement(.insert, count: j))
-    steps.append(contentsOf: repeatElement(.match, count: prefix))
-    return steps.reversed()
+    step(.delete, i)
+    step(.insert, j)
+    step(.match, prefix)
   }
 
   /// Length of the longest common subsequence (Hyyrö 2004).

@@ -13,22 +13,22 @@ struct LocalAlphabet {
     slots.removeAll(keepingCapacity: true)
     slots.append(contentsOf: repeatElement(0, count: size))
     numbers.removeAll(keepingCapacity: true)
-    count = 0
-    for id in ids {
-      var slot = place(id)
-      while true {
-        let entry = slots[slot]
-        if entry == 0 {
-          count += 1
-          slots[slot] = UInt64(UInt32(bitPattern: id)) << 32 | UInt64(count)
-          numbers.append(Int32(truncatingIfNeeded: count))
-          break
+    numbers.append(contentsOf: repeatElement(0, count: ids.count))
+    let shift = 32 &- bits
+    count = slots.withUnsafeMutableBufferPointer { slots in
+      numbers.withUnsafeMutableBufferPointer { numbers in
+        var count = 0
+        for i in 0..<ids.count {
+          let id = UInt32(bitPattern: ids[i])
+          var slot = Self.place(id, shift)
+          while slots[slot] != 0 && UInt32(truncatingIfNeeded: slots[slot] &>> 32) != id { slot = (slot &+ 1) & (size &- 1) }
+          if slots[slot] == 0 {
+            count = count &+ 1
+            slots[slot] = UInt64(id) << 32 | UInt64(truncatingIfNeeded: count)
+          }
+          numbers[i] = Int32(truncatingIfNeeded: slots[slot] & 0xffff_ffff)
         }
-        if UInt32(truncatingIfNeeded: entry >> 32) == UInt32(bitPattern: id) {
-          numbers.append(Int32(truncatingIfNeeded: entry & 0xffff_ffff))
-          break
-        }
-        slot = (slot + 1) & (size - 1)
+        return count
       }
     }
   }
@@ -36,21 +36,21 @@ struct LocalAlphabet {
   @_optimize(speed)
   func look(_ ids: UnsafeBufferPointer<Int32>, into numbers: inout [Int32]) {
     numbers.removeAll(keepingCapacity: true)
+    numbers.append(contentsOf: repeatElement(0, count: ids.count))
     let mask = slots.count - 1
-    for id in ids {
-      var slot = place(id)
-      var number: Int32 = 0
-      while slots[slot] != 0 {
-        if UInt32(truncatingIfNeeded: slots[slot] >> 32) == UInt32(bitPattern: id) {
-          number = Int32(truncatingIfNeeded: slots[slot] & 0xffff_ffff)
-          break
+    let shift = 32 &- bits
+    slots.withUnsafeBufferPointer { slots in
+      numbers.withUnsafeMutableBufferPointer { numbers in
+        for i in 0..<ids.count {
+          let id = UInt32(bitPattern: ids[i])
+          var slot = Self.place(id, shift)
+          while slots[slot] != 0 && UInt32(truncatingIfNeeded: slots[slot] &>> 32) != id { slot = (slot &+ 1) & mask }
+          numbers[i] = Int32(truncatingIfNeeded: slots[slot] & 0xffff_ffff)
         }
-        slot = (slot + 1) & mask
       }
-      numbers.append(number)
     }
   }
 
   @inline(__always)
-  private func place(_ id: Int32) -> Int { Int((UInt32(bitPattern: id) &* 0x9e37_79b1) >> (32 - bits)) }
+  private static func place(_ id: UInt32, _ shift: UInt32) -> Int { Int((id &* 0x9e37_79b1) &>> shift) }
 }

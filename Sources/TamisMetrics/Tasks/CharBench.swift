@@ -100,7 +100,7 @@ public struct CharBenchWords: Sendable {
     // Whether the run of word characters that goes on is of ASCII letters alone.
     var isLetters = true
     while i <= text.count {
-      let (c, width) = i < text.count ? PythonText.scalar(text, i) : (0x20, 1)
+      let (c, width, _) = i < text.count ? PythonText.scalar(text, i) : (0x20, 1, true)
       if PythonText.isWord(c) {
         if start == nil { (start, isLetters) = (i, true) }
         isLetters = isLetters && ((c >= 0x41 && c <= 0x5a) || (c >= 0x61 && c <= 0x7a))

@@ -12,7 +12,7 @@ struct WordSpans {
     var i = 0
     var isInside = false
     while i < text.count {
-      let (c, width) = PythonText.scalar(text, i)
+      let (c, width, _) = PythonText.scalar(text, i)
       codePoints += 1
       let isSpace = PythonText.isSpace(c)
       if isInside == isSpace {

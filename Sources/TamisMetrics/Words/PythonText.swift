@@ -28,22 +28,47 @@ enum PythonText {
   }
 
   /// The code points of bytes; each maximal ill-formed part is U+FFFD (Unicode 3.9, table 3-7), as `errors="replace"`.
-  @_optimize(speed)
   static func decode(_ bytes: UnsafeBufferPointer<UInt8>, into out: inout [UInt32]) {
     out.removeAll(keepingCapacity: true)
+    out.append(contentsOf: repeatElement(0, count: bytes.count))
+    let used = out.withUnsafeMutableBufferPointer { out in
+      var n = 0
+      scan(bytes) { c, _ in
+        out[n] = c
+        n = n &+ 1
+      }
+      return n
+    }
+    out.removeLast(bytes.count - used)
+  }
+
+  /// Calls `body` with each of them, and with whether it was well-formed.
+  @inline(__always)
+  static func scan(_ bytes: UnsafeBufferPointer<UInt8>, _ body: (_ c: UInt32, _ isWellFormed: Bool) -> Void) {
     var i = 0
     while i < bytes.count {
-      let (value, width) = scalar(bytes, i)
-      out.append(value)
-      i += width
+      let (value, width, isWellFormed) = scalar(bytes, i)
+      body(value, isWellFormed)
+      i = i &+ width
     }
   }
 
-  /// The code point at byte i, and how many bytes it or the ill-formed part takes.
+  /// UTF-8 of a code point.
+  static func encode(_ c: UInt32, into out: inout [UInt8]) {
+    func tail(_ shift: UInt32) -> UInt8 { UInt8(0x80 | c >> shift & 0x3f) }
+    switch c {
+    case 0..<0x80: out.append(UInt8(c))
+    case 0x80..<0x800: out += [UInt8(0xc0 | c >> 6), tail(0)]
+    case 0x800..<0x1_0000: out += [UInt8(0xe0 | c >> 12), tail(6), tail(0)]
+    default: out += [UInt8(truncatingIfNeeded: 0xf0 | c >> 18), tail(12), tail(6), tail(0)]
+    }
+  }
+
+  /// The code point at byte i, how many bytes it or the ill-formed part takes, and whether it was well-formed.
   @inline(__always)
-  static func scalar(_ bytes: UnsafeBufferPointer<UInt8>, _ i: Int) -> (value: UInt32, width: Int) {
+  static func scalar(_ bytes: UnsafeBufferPointer<UInt8>, _ i: Int) -> (value: UInt32, width: Int, isWellFormed: Bool) {
     let lead = bytes[i]
-    if lead < 0x80 { return (UInt32(lead), 1) }
+    if lead < 0x80 { return (UInt32(lead), 1, true) }
     let (width, low, high): (Int, UInt8, UInt8)
     switch lead {
     case 0xc2...0xdf: (width, low, high) = (2, 0x80, 0xbf)
@@ -57,13 +82,14 @@ enum PythonText {
     }
     var value = UInt32(lead) & (0x7f >> UInt32(width))
     var used = 1
-    while used < width, i + used < bytes.count {
-      let next = bytes[i + used]
+    while used < width, i &+ used < bytes.count {
+      let next = bytes[i &+ used]
       guard next >= (used == 1 ? low : 0x80) && next <= (used == 1 ? high : 0xbf) else { break }
       value = value << 6 | UInt32(next & 0x3f)
-      used += 1
+      used = used &+ 1
     }
-    return (width > 1 && used == width ? value : 0xfffd, used)
+    let isWellFormed = width > 1 && used == width
+    return (isWellFormed ? value : 0xfffd, used, isWellFormed)
   }
 
   /// `str.lower`: U+0130 becomes two characters, and a capital sigma at the end of a word is a final one.

@@ -378,3 +378,102 @@ def test_zero_weights_leave_orders_out():
     one = metrics.bleu([[1, 2, 3, 4, 5]], [[[1, 2, 9, 4, 5]]], weights=[1.0, 0.0, 0.0, 0.0])
     assert one[0] == pytest.approx(metrics.bleu([[1, 2, 3, 4, 5]], [[[1, 2, 9, 4, 5]]], max_n=1)[0])
     assert metrics.bleu([[1, 2]], [[[1, 2]]], weights=[0.0, 0.0])[0] == 0
+
+
+def test_devices_count_the_same(ctx):
+    rng = np.random.default_rng(7)
+    for case in range(12):
+        vocabulary, longest = int(rng.integers(1, 9)), (4, 40, 700)[case % 3]
+        pad = None if case % 2 else 1
+        sequence = lambda: rng.integers(-vocabulary, vocabulary, rng.integers(0, longest)).tolist()  # noqa: E731
+        references = [[sequence() for _ in range(rng.integers(1, 4))] for _ in range(4)]
+        hypotheses = [sequence() for _ in references]
+        expected = metrics.ngram_statistics(hypotheses, references, 5, pad_id=pad)
+        np.testing.assert_array_equal(metrics.ngram_statistics(hypotheses, references, 5, pad_id=pad, ctx=ctx), expected)
+        batch = metrics.TokenBatch(hypotheses, references, ctx=ctx)
+        np.testing.assert_array_equal(batch.statistics(5, pad_id=pad), expected)
+        if pad is None:
+            np.testing.assert_array_equal(batch.bleu(), metrics.bleu(hypotheses, references))
+        batch.close()
+    candidates = rng.integers(0, 5, (3, 4, 20))
+    references = rng.integers(0, 5, (3, 2, 20))
+    batch = metrics.TokenBatch(candidates, references, ctx=ctx)
+    np.testing.assert_array_equal(batch.bleu(effective_order=True), metrics.bleu(candidates, references, effective_order=True))
+    assert batch.bleu().shape == (3, 4)
+    for rule in ("nltk", "torchmetrics", "tensorbleu"):
+        for corpus in (False, True):
+            np.testing.assert_array_equal(
+                metrics.bleu(candidates, references, rule=rule, corpus=corpus, ctx=ctx),
+                metrics.bleu(candidates, references, rule=rule, corpus=corpus))
+    assert metrics.TokenBatch([], [], ctx=ctx).statistics().shape == (0, 10)
+
+
+def test_threads_number_words_the_same():
+    rng = np.random.default_rng(8)
+    texts = [" ".join(f"w{i}" for i in rng.integers(0, 3000, 400)) + ("é\u3000x" if k % 7 == 0 else ".") for k in range(150)]
+    for tokenizer in ("13a", "rouge-stem", "chrf-chars"):
+        with tamis.Context(threads=1) as one, tamis.Context(threads=3) as three:
+            a, b = metrics.WordIDs(texts, tokenizer, ctx=one), metrics.WordIDs(texts, tokenizer, ctx=three)
+        np.testing.assert_array_equal(a.ids, b.ids)
+        np.testing.assert_array_equal(a.offsets, b.offsets)
+        assert a.vocabulary == b.vocabulary
+
+
+def test_rates_and_rouge_add_up():
+    targets, predictions = ["the cat sat on the mat", "a b c", ""], ["the cat is on a mat", "a c", "x"]
+    for running, whole in ((metrics.WordErrorRate, metrics.wer), (metrics.CharErrorRate, metrics.cer)):
+        metric = running()
+        metric.update(predictions[:1], targets[:1])
+        metric.update(predictions[1:], targets[1:])
+        assert metric.compute() == whole(targets, predictions)
+        metric.reset()
+        with pytest.raises(ValueError, match="update"):
+            metric.compute()
+    rouge = metrics.ROUGEScore(["rouge1", "rougeL"])
+    rouge.update(predictions[:2], targets[:2])
+    rouge.update(predictions[2], targets[2])
+    rows = metrics.RougeScorer(["rouge1", "rougeL"]).score_batch(targets, predictions)
+    assert rouge.compute()["rougeL_fmeasure"] == pytest.approx(rows["rougeL"][:, 2].mean())
+    assert rouge.compute()["rouge1_recall"] == pytest.approx(rows["rouge1"][:, 1].mean())
+
+
+def test_bootstrap_of_rouge():
+    rng = np.random.default_rng(4)
+    rows = {"rouge1": rng.random((200, 3))}
+    one, two = metrics.BootstrapAggregator(), metrics.BootstrapAggregator()
+    one.add_scores(rows)
+    for row in rows["rouge1"]:
+        two.add_scores({"rouge1": metrics._sequence.Score(*row)})
+    found = one.aggregate()["rouge1"]
+    assert found == two.aggregate()["rouge1"]
+    np.testing.assert_allclose(found.mid, rows["rouge1"].mean(axis=0), atol=0.01)
+    error = rows["rouge1"].std(axis=0) / math.sqrt(200)
+    np.testing.assert_allclose(np.array(found.high) - found.low, 2 * 1.96 * error, rtol=0.15)
+    with pytest.raises(ValueError, match="confidence_interval"):
+        metrics.BootstrapAggregator(1.0)
+
+
+def test_prefixes_and_novelty():
+    assert metrics.prefix_matches([[1, 2, 3], [1], [], [5, 6]], [[1, 2, 4], [1, 2], [3], [6, 5]]).tolist() == [2, 1, 0, 0]
+    assert metrics.prefix_matches(np.array([[1, 2, 3]]), [[1, 2]]).tolist() == [2]
+    rng = random.Random(3)
+    for _ in range(20):
+        corpus = [[rng.randrange(5) for _ in range(rng.randrange(12))] for _ in range(4)]
+        texts = [[rng.randrange(6) for _ in range(rng.randrange(12))] for _ in range(3)]
+        found = metrics.novelty(texts, corpus, 3)
+        for n in (1, 2, 3):
+            seen = {g for s in corpus for g in ngrams(s, n)}
+            mine = {g for s in texts for g in ngrams(s, n)}
+            assert found[n - 1] == pytest.approx(len(mine - seen) / len(mine) if mine else 0)
+
+
+def test_long_segments_with_wide_ranks():
+    rng = np.random.default_rng(9)
+    references = [(rng.zipf(1.3, 34000) % 20000).tolist(), rng.integers(0, 300, 1000).tolist()]
+    hypothesis = references[0][100:9000] + references[1][:500] + references[0][:50] * 3
+    row = metrics.ngram_statistics([hypothesis], [references], 4)[0]
+    for n in range(1, 5):
+        most = Counter()
+        for reference in references:
+            most |= ngrams(reference, n)
+        assert row[1 + n] == sum((ngrams(hypothesis, n) & most).values())

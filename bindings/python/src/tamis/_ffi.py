@@ -935,10 +935,15 @@ class tamis_word_options(Structure):
         ("normalised", c_int32),
         ("no_punctuation", c_int32),
         ("twice_from", c_int32),
+        ("context", POINTER(tamis_context)),
     ]
 
 
 class tamis_word_ids(Structure):
+    """Opaque."""
+
+
+class tamis_token_batch(Structure):
     """Opaque."""
 
 
@@ -1323,6 +1328,7 @@ _act_state = POINTER(tamis_act_state)
 _lists = POINTER(tamis_token_lists)
 _bleu_options = POINTER(tamis_bleu_options)
 _words = POINTER(tamis_word_ids)
+_token_batch = POINTER(tamis_token_batch)
 _u8 = POINTER(c_uint8)
 _token_statistics = POINTER(tamis_token_statistics)
 _charbench = POINTER(tamis_charbench)
@@ -1523,6 +1529,9 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_ngram_statistics": (
         Status, (_context, _lists, _lists, _i64, c_int64, c_int32, tamis_length_rule, c_int32, c_int32, _i64,
                  tamis_progress_fn, c_void_p)),
+    "tamis_token_batch_create": (Status, (_context, _lists, _lists, _i64, c_int64, POINTER(_token_batch))),
+    "tamis_token_batch_destroy": (None, (_token_batch,)),
+    "tamis_token_batch_statistics": (Status, (_token_batch, c_int32, tamis_length_rule, c_int32, c_int32, _i64)),
     "tamis_bleu_finish": (Status, (_bleu_options, _i64, c_int64, c_int32, _f64, _f64)),
     "tamis_bleu": (Status, (_context, _bleu_options, _lists, _lists, _i64, c_int64, _f64, _f64)),
     "tamis_bleu_details": (Status, (_bleu_options, _i64, c_int64, c_int32, POINTER(tamis_bleu_report))),

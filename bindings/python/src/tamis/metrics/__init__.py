@@ -6,7 +6,8 @@
 >>> tamis.metrics.bleu(candidates, references)                          # rewards: [B, K, T] against [B, R, T] in one call
 """
 
-from ._bleu import Ragged, bleu, ngram_statistics, tensor_corpus_bleu, tensor_sentence_bleu
+from ._bleu import Ragged, TokenBatch, bleu, ngram_statistics, tensor_corpus_bleu, tensor_sentence_bleu
+from ._running import BootstrapAggregator, CharErrorRate, ROUGEScore, WordErrorRate, novelty, prefix_matches
 from ._sequence import (
     ErrorRates, RougeScorer, alignment, cer, distinct_n, edit_distance, error_rates, mer, meteor_ids, process_characters,
     process_words, repetition, rouge_ids, rouge_lsum_ids, self_bleu, squad, token_f1, wer, wil, wip,
@@ -18,9 +19,10 @@ from .nltk import SmoothingFunction, corpus_bleu, sentence_bleu, sentence_bleus
 from .sacrebleu import BLEU, CHRF, TER
 
 __all__ = [
-    "BLEU", "CHRF", "CharBench", "ErrorRates", "Ragged", "RougeScorer", "SmoothingFunction", "TER", "TokenReport",
-    "TokenStatistics", "TokenSums", "WordIDs", "alignment", "bleu", "cer",
-    "corpus_bleu", "distinct_n", "edit_distance", "error_rates", "mer", "meteor_ids", "ngram_statistics", "process_characters",
-    "process_words", "repetition", "rouge_ids", "rouge_lsum_ids", "self_bleu", "sentence_bleu", "sentence_bleus", "squad",
-    "tensor_corpus_bleu", "tensor_sentence_bleu", "token_f1", "tokenization_score", "wer", "wil", "wip",
+    "BLEU", "BootstrapAggregator", "CHRF", "CharBench", "CharErrorRate", "ErrorRates", "ROUGEScore", "Ragged", "RougeScorer",
+    "SmoothingFunction", "TER", "TokenBatch", "TokenReport", "TokenStatistics", "TokenSums", "WordErrorRate", "WordIDs",
+    "alignment", "bleu", "cer", "corpus_bleu", "distinct_n", "edit_distance", "error_rates", "mer", "meteor_ids",
+    "ngram_statistics", "novelty", "prefix_matches", "process_characters", "process_words", "repetition", "rouge_ids",
+    "rouge_lsum_ids", "self_bleu", "sentence_bleu", "sentence_bleus", "squad", "tensor_corpus_bleu", "tensor_sentence_bleu",
+    "token_f1", "tokenization_score", "wer", "wil", "wip",
 ]

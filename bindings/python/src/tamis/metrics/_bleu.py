@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from ctypes import c_double, c_int32, c_int64
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ import numpy as np
 from .. import _ffi
 from .._arguments import choice, int32, real
 from .._arrays import pointer
-from .._lib import library
+from .._lib import Handle, library
 from ..context import Context, pointer_of
 from ..errors import InvalidArgumentError
-from .._progress import Progress, ProgressCallback
+from .._progress import NO_CALLBACK, Progress, ProgressCallback
 from ._lists import Ragged, TokenLists, int32_ids, int64_vector, is_array, pack, token_lists
 
 RULES = {
@@ -84,31 +85,41 @@ def bleu_options(
     rule: str, smoothing: str | None = None, *, max_n: int = 4, weights: Any = None, effective_order: bool = False,
     auto_reweigh: bool = False, exact: bool = True, value: float | None = None, alpha: float = 5, k: float = 5,
     pad_id: int | None = None,
-) -> tuple[Any, Any]:
-    """The options struct and what it points to."""
+) -> Any:
+    """The options struct, shared by calls of the same arguments: not to be changed. `keep` holds what it points to."""
+    if weights is not None:
+        weights = tuple(map(tuple, weights if len(weights) and hasattr(weights[0], "__len__") else [weights]))
+    return _bleu_options(
+        rule, smoothing, max_n, weights, bool(effective_order), bool(auto_reweigh), bool(exact), value, alpha, k, pad_id)
+
+
+@functools.lru_cache(64, typed=True)
+def _bleu_options(
+    rule: str, smoothing: str | None, max_n: int, weights: Any, effective_order: bool, auto_reweigh: bool, exact: bool,
+    value: float | None, alpha: float, k: float, pad_id: int | None,
+) -> Any:
     options = _ffi.tamis_bleu_options()
     library().tamis_bleu_options_init(ctypes.byref(options))
     options.rule = choice(rule, RULES, "rule")
     options.smoothing = choice(smoothing, SMOOTHINGS, "smoothing")
-    options.effective_order, options.auto_reweigh, options.exact = bool(effective_order), bool(auto_reweigh), bool(exact)
-    keep = None
+    options.effective_order, options.auto_reweigh, options.exact = effective_order, auto_reweigh, exact
+    options.keep = None
     if weights is not None:
-        lists = weights if len(weights) and np.ndim(weights[0]) else [weights]
-        max_n = max(map(len, lists), default=0)
-        table = np.zeros((len(lists), max_n), np.float64)
-        counts = np.array([len(w) for w in lists], np.int32)
-        for row, one in zip(table, lists):
+        max_n = max(map(len, weights), default=0)
+        table = np.zeros((len(weights), max_n), np.float64)
+        counts = np.array([len(w) for w in weights], np.int32)
+        for row, one in zip(table, weights):
             row[: len(one)] = one
         options.weights, options.weight_counts = pointer(table, c_double), pointer(counts, c_int32)
-        options.weight_lists = len(lists)
-        keep = table, counts
+        options.weight_lists = len(weights)
+        options.keep = table, counts
     options.max_n = int32(max_n, "max_n")
     if value is not None:
         options.value = real(value, "value")
     options.alpha, options.k = real(alpha, "alpha"), real(k, "k")
     if pad_id is not None:
         options.has_pad, options.pad_id = 1, int32(pad_id, "pad_id")
-    return options, keep
+    return options
 
 
 def ngram_statistics(
@@ -140,6 +151,47 @@ def count(
     return rows
 
 
+class TokenBatch:
+    """Hypotheses and references that stay where a context counts them: on its OpenCL device, or copied for the CPU.
+
+    Arguments as `ngram_statistics`. `statistics` counts without copying the ids again; `bleu` scores. Raises
+    InvalidArgumentError, DeviceError, OutOfMemoryError.
+    """
+
+    def __init__(
+        self, hypotheses: Any, references: Any, *, hypothesis_lengths: Any = None, reference_lengths: Any = None,
+        ctx: Context | None = None,
+    ) -> None:
+        found = batch(hypotheses, references, hypothesis_lengths, reference_lengths)
+        handle = ctypes.POINTER(_ffi.tamis_token_batch)()
+        library().tamis_token_batch_create(pointer_of(ctx), *found.arguments(), ctypes.byref(handle))
+        self._handle = Handle(handle, "tamis_token_batch_destroy", "TokenBatch")
+        self._count = found.hypotheses.count
+        self._shape = tuple(hypotheses.shape[:2]) if is_array(hypotheses, 3) else (self._count,)
+
+    def statistics(self, max_n: int = 4, *, length_rule: str = "shortest", pad_id: int | None = None) -> np.ndarray:
+        """int64 [n, 2 + 2 max_n], as `ngram_statistics`."""
+        max_n = int32(max_n, "max_n")
+        if not 1 <= max_n <= _ffi.TAMIS_BLEU_MAX_N:
+            raise InvalidArgumentError(f"max_n is {max_n}, expected 1 to {_ffi.TAMIS_BLEU_MAX_N}")
+        rows = np.empty((self._count, 2 + 2 * max_n), np.int64)
+        library().tamis_token_batch_statistics(
+            self._handle.pointer, max_n, choice(length_rule, LENGTH_RULES, "length_rule"), pad_id is not None,
+            0 if pad_id is None else int32(pad_id, "pad_id"), pointer(rows, c_int64))
+        return rows
+
+    def bleu(self, *, smoothing: str | None = None, max_n: int = 4, effective_order: bool = False) -> np.ndarray:
+        """sacreBLEU's score of each hypothesis, float64 [n] or [B, K]."""
+        options = bleu_options("sacrebleu", smoothing, max_n=max_n, effective_order=effective_order)
+        scores = finish(options, self.statistics(max_n), sentences=True)[0]
+        assert scores is not None
+        return scores[:, 0].reshape(self._shape)
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        self._handle.close()
+
+
 def finish(
     options: Any, statistics: np.ndarray, *, sentences: bool = False, corpus: bool = False,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -169,17 +221,18 @@ def bleu(
     "add-k", or "method0" to "method7" for NLTK; `value` is epsilon or k. Raises InvalidArgumentError.
     """
     found = batch(hypotheses, references, hypothesis_lengths, reference_lengths)
-    options, keep = bleu_options(
+    options = bleu_options(
         rule, smoothing, max_n=max_n, weights=weights, effective_order=effective_order, exact=exact, value=value, pad_id=pad_id)
     lists = max(1, options.weight_lists)
     scores = None if corpus else np.empty((found.hypotheses.count, lists))
     whole = np.empty(lists) if corpus else None
     with ProgressCallback(progress, "bleu", bar=False) as callback:
-        options.progress = callback
+        if callback is not NO_CALLBACK:
+            shared, options = options, type(options).from_buffer_copy(options)
+            options.progress, options.keep = callback, shared.keep
         library().tamis_bleu(
             pointer_of(ctx), ctypes.byref(options), *found.arguments(), None if scores is None else pointer(scores, c_double),
             None if whole is None else pointer(whole, c_double))
-    del keep
     if whole is not None:
         return float(whole[0]) if lists == 1 else whole
     assert scores is not None
@@ -236,5 +289,5 @@ def _tensor_bleu(
 
 
 __all__ = [
-    "Ragged", "bleu", "ngram_statistics", "tensor_corpus_bleu", "tensor_sentence_bleu", "int32_ids", "int64_vector",
+    "Ragged", "TokenBatch", "bleu", "ngram_statistics", "tensor_corpus_bleu", "tensor_sentence_bleu", "int32_ids", "int64_vector",
 ]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import struct
 from array import array
-from collections.abc import Hashable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from ctypes import c_int32, c_int64
 from typing import Any
 
@@ -79,51 +82,56 @@ def is_array(value: Any, dims: int) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype") and len(value.shape) == dims
 
 
-class Interner:
-    """Numbers of tokens that need not be integers, the same for the same token."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[Hashable, int] = {}
-
-    def ids(self, sequence: Iterable[Hashable]) -> list[int]:
-        numbers = self.numbers
-        return [numbers.setdefault(token, len(numbers)) for token in sequence]
-
-
 def pack(groups: Sequence[Sequence[Any]], arguments: Sequence[str]) -> list[TokenLists]:
     """Lists of sequences of hashable tokens, which share one numbering. Sequences of int32 go as they are."""
     try:
         return [_pack_integers(group) for group in groups]
-    except (TypeError, OverflowError):
+    except (TypeError, OverflowError, struct.error):
         pass
-    interner = Interner()
+    # Numbers by first appearance; the look-up of a token that is there never leaves C.
+    numbers: defaultdict[Hashable, int] = defaultdict(itertools.count().__next__)
     packed = []
     for group, argument in zip(groups, arguments):
-        values, offsets = array("i"), [0]
+        parts, offsets = [], np.zeros(len(group) + 1, np.int64)
         for i, sequence in enumerate(group):
             try:
-                values.extend(interner.ids(host(sequence)))
+                parts.append(array("i", list(map(numbers.__getitem__, host(sequence)))))
             except TypeError:
                 raise InvalidArgumentError(
                     f"{argument}[{i}] is {type(sequence).__name__}, expected a sequence of hashable tokens") from None
-            offsets.append(len(values))
-        packed.append(TokenLists(np.frombuffer(values, np.int32) if values else np.empty(0, np.int32), np.array(offsets, np.int64)))
+        np.cumsum(list(map(len, parts)), out=offsets[1:])
+        packed.append(TokenLists(_joined(parts), offsets))
     return packed
 
 
+def _joined(parts: Sequence[Any]) -> np.ndarray:
+    return np.frombuffer(bytearray().join(parts), np.int32) if any(parts) else np.empty(0, np.int32)
+
+
 def _pack_integers(group: Sequence[Any]) -> TokenLists:
-    values, offsets = array("i"), [0]
+    """Raises struct.error, TypeError or OverflowError where there is something else than int32."""
+    parts, offsets = [], np.zeros(len(group) + 1, np.int64)
+    packers: dict[int, Any] = {}
     for sequence in group:
         if isinstance(sequence, np.ndarray) or hasattr(sequence, "detach"):
             sequence = host(sequence)
             if sequence.dtype.kind not in "iu" or sequence.ndim != 1:
                 raise TypeError
+            if sequence.dtype == np.int32:
+                parts.append(sequence.tobytes())
+                continue
             sequence = sequence.tolist()
         elif isinstance(sequence, (str, bytes)):
             raise TypeError
-        values.extend(sequence if isinstance(sequence, (list, tuple)) else list(sequence))
-        offsets.append(len(values))
-    return TokenLists(np.frombuffer(values, np.int32) if values else np.empty(0, np.int32), np.array(offsets, np.int64))
+        elif not isinstance(sequence, (list, tuple)):
+            sequence = list(sequence)
+        packer = packers.get(len(sequence))
+        if packer is None:
+            packer = packers[len(sequence)] = struct.Struct(f"{len(sequence)}i").pack
+        parts.append(packer(*sequence))
+    np.cumsum(list(map(len, parts)), out=offsets[1:])
+    offsets //= 4
+    return TokenLists(_joined(parts), offsets)
 
 
 def token_lists(sequences: Any, argument: str, lengths: Any = None) -> TokenLists | None:

@@ -117,7 +117,7 @@ def error_rates(references: Any, hypotheses: Any, *, ctx: Context | None = None)
 def _rates(reference: Any, hypothesis: Any, tokenizer: str, ctx: Context | None) -> ErrorRates:
     r = [reference] if isinstance(reference, (str, bytes)) else list(reference)
     h = [hypothesis] if isinstance(hypothesis, (str, bytes)) else list(hypothesis)
-    words = WordIDs(r + h, tokenizer)
+    words = WordIDs(r + h, tokenizer, ctx=ctx)
     return error_rates(words.lists(0, len(r)), words.lists(len(r)), ctx=ctx)
 
 
@@ -235,7 +235,7 @@ class RougeScorer:
                 found[kind] = self._summary(targets, predictions)
                 continue
             if whole is None:
-                whole = WordIDs([*targets, *predictions], self._tokenizer)
+                whole = WordIDs([*targets, *predictions], self._tokenizer, ctx=self._ctx)
             found[kind] = rouge_ids(
                 whole.lists(0, n), whole.lists(n), "l" if kind == "rougeL" else int(kind[5:]), ctx=self._ctx)
         return found
@@ -243,7 +243,7 @@ class RougeScorer:
     def _summary(self, targets: Sequence[str], predictions: Sequence[str]) -> np.ndarray:
         split = [[[s for s in text.split("\n") if s] for text in texts] for texts in (targets, predictions)]
         bounds = [_bounds(texts) for texts in split]
-        words = WordIDs([s for texts in split for text in texts for s in text], self._tokenizer)
+        words = WordIDs([s for texts in split for text in texts for s in text], self._tokenizer, ctx=self._ctx)
         return _lsum(words.lists(0, int(bounds[0][-1])), bounds[0], words.lists(int(bounds[0][-1])), bounds[1], self._ctx)
 
 

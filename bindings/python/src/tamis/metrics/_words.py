@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from ctypes import c_int64
+from ctypes import c_int32, c_int64
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from .. import _ffi
 from .._arguments import choice, int32
 from .._arrays import pointer
 from .._lib import library
-from .._texts import text_bytes
+from .._texts import joined_texts
+from ..context import Context, pointer_of
 from ..errors import InvalidArgumentError
 from ._lists import TokenLists
 
@@ -35,25 +36,27 @@ class WordIDs:
 
     def __init__(
         self, texts: Iterable[str | bytes], tokenizer: str = "none", *, lowercase: bool = False, normalized: bool = False,
-        no_punct: bool = False, twice_from: int = 0,
+        no_punct: bool = False, twice_from: int = 0, ctx: Context | None = None,
     ) -> None:
-        data = [text_bytes(text, f"texts[{i}]") for i, text in enumerate(texts)]
+        texts = texts if isinstance(texts, (list, tuple)) else list(texts)
+        data, starts = joined_texts(texts)
         options = _ffi.tamis_word_options(ctypes.sizeof(_ffi.tamis_word_options))
         options.tokenizer = choice(tokenizer, TOKENIZERS, "tokenizer")
         options.lowercase, options.normalised, options.no_punctuation = bool(lowercase), bool(normalized), bool(no_punct)
         options.twice_from = int32(twice_from, "twice_from")
-        starts = np.zeros(len(data) + 1, np.int64)
-        np.cumsum([len(d) for d in data], out=starts[1:])
+        options.context = pointer_of(ctx)
         handle = ctypes.POINTER(_ffi.tamis_word_ids)()
         library().tamis_word_ids_create(
-            ctypes.byref(options), b"".join(data), pointer(starts, c_int64), len(data), ctypes.byref(handle))
+            ctypes.byref(options), data, pointer(starts, c_int64), len(texts), ctypes.byref(handle))
         try:
             raw, vocabulary = _ffi.tamis_token_lists(), c_int64()
             library().tamis_word_ids_get(handle, ctypes.byref(raw), ctypes.byref(vocabulary))
             self.vocabulary: int = vocabulary.value
-            self.offsets = np.ctypeslib.as_array(raw.starts, (len(data) + 1,)).copy()
-            total = int(self.offsets[-1])
-            self.ids = np.ctypeslib.as_array(raw.ids, (total,)).copy() if total else np.empty(0, np.int32)
+            self.offsets = np.empty(len(texts) + 1, np.int64)
+            ctypes.memmove(pointer(self.offsets, c_int64), raw.starts, self.offsets.nbytes)
+            self.ids = np.empty(int(self.offsets[-1]), np.int32)
+            if self.ids.size:
+                ctypes.memmove(pointer(self.ids, c_int32), raw.ids, self.ids.nbytes)
         finally:
             library().tamis_word_ids_destroy(handle)
 

@@ -71,14 +71,13 @@ def corpus_bleu(
 ) -> Any:
     """BLEU of a corpus, 0 to 1, as NLTK 3.10.4; a list of scores for a list of weights."""
     name, numbers = _smoothing(smoothing_function)
-    options, keep = bleu_options("nltk", name, weights=weights, auto_reweigh=auto_reweigh, exact=exact, **numbers)
+    options = bleu_options("nltk", name, weights=weights, auto_reweigh=auto_reweigh, exact=exact, **numbers)
     orders = max(options.max_n, 5) if name in ("method5", "method7") else options.max_n
     found = batch(hypotheses, list_of_references)
     rows = count(found, orders, ctx=ctx)
     if name == "method0":
         _warn(rows.sum(axis=0)[2 : 2 + options.max_n])
     scores = finish(options, rows, corpus=True)[1]
-    del keep
     assert scores is not None
     return scores.tolist() if len(scores) > 1 else float(scores[0])
 
@@ -91,11 +90,10 @@ def sentence_bleus(
     """`sentence_bleu` of many sentences in one call: float64 [n], or [n, lists] for a list of weights. Inputs as
     `tamis.metrics.ngram_statistics`: lists, padded arrays with lengths, candidates [B, K, T], `Ragged`."""
     name, numbers = _smoothing(smoothing_function)
-    options, keep = bleu_options("nltk", name, weights=weights, auto_reweigh=auto_reweigh, exact=exact, **numbers)
+    options = bleu_options("nltk", name, weights=weights, auto_reweigh=auto_reweigh, exact=exact, **numbers)
     found = batch(hypotheses, list_of_references, hypothesis_lengths, reference_lengths)
     scores = np.empty((found.hypotheses.count, max(1, options.weight_lists)))
     library().tamis_bleu(pointer_of(ctx), ctypes.byref(options), *found.arguments(), pointer(scores, ctypes.c_double), None)
-    del keep
     return scores[:, 0] if scores.shape[1] == 1 else scores
 
 

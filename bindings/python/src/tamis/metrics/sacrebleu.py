@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 from collections.abc import Sequence
 from ctypes import c_double, c_int32, c_int64
@@ -199,7 +200,7 @@ class Metric:
         return Signature({**info, **self._signature()})
 
     def _words(self, hypotheses: list[str], groups: list[list[str]], tokenizer: str, **options: Any) -> Batch:
-        words = WordIDs([*hypotheses, *(r for group in groups for r in group)], tokenizer, **options)
+        words = WordIDs([*hypotheses, *itertools.chain.from_iterable(groups)], tokenizer, ctx=self._ctx, **options)
         starts = np.concatenate([[0], np.cumsum([len(group) for group in groups])]).astype(np.int64)
         return Batch(words.lists(0, len(hypotheses)), words.lists(len(hypotheses)), starts, 1)
 
@@ -236,7 +237,7 @@ class BLEU(Metric):
         default = {"floor": 0.1, "add-k": 1}.get(smooth_method)
         self.smooth_value = default if smooth_value is None else smooth_value
         self.max_ngram_order = int32(max_ngram_order, "max_ngram_order")
-        self._options, _ = bleu_options(
+        self._options = bleu_options(
             "sacrebleu", smooth_method, max_n=self.max_ngram_order, effective_order=effective_order,
             value=self.smooth_value if default is not None else None)
 
