@@ -22,6 +22,7 @@
  *   bleu.h        BLEU of token ids as NLTK, sacreBLEU, torchmetrics and TensorBLEU have it; n-gram statistics
  *   word_ids.h    texts as the scorers cut them, as ids
  *   sequence_metrics.h  chrF, TER, ROUGE, METEOR, F1, edit distances, diversity
+ *   logit_metrics.h     from logits: NLL, entropy, ranks, calibration, divergences
  */
 #ifndef TAMIS_H
 #define TAMIS_H
@@ -45,5 +46,6 @@
 #include "tamis/bleu.h"
 #include "tamis/word_ids.h"
 #include "tamis/sequence_metrics.h"
+#include "tamis/logit_metrics.h"
 
 #endif /* TAMIS_H */

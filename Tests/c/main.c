@@ -18,6 +18,7 @@ int main(int argc, char **argv) {
       {"text_scores", test_text_scores}, {"clusters", test_clusters}, {"annotation", test_annotation},
       {"compression", test_compression}, {"dhsa", test_dhsa},
       {"compression", test_compression}, {"metrics", test_metrics},
+      {"logit_metrics", test_logit_metrics},
   };
   if (argc > 1 && strcmp(argv[1], "isa") == 0) {
     static char info[16384];

@@ -180,7 +180,7 @@ INIT = [
     "tamis_encoder_options", "tamis_sparse_options",
     "tamis_context_options", "tamis_attention_options", "tamis_kv_options", "tamis_selector_options", "tamis_specpc_options",
     "tamis_cluster_options", "tamis_annotate_options", "tamis_compressor_options", "tamis_compress_options",
-    "tamis_bleu_options", "tamis_word_options", "tamis_chrf_options",
+    "tamis_bleu_options", "tamis_word_options", "tamis_chrf_options", "tamis_logit_options",
 ]
 
 

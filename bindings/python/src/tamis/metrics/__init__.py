@@ -4,9 +4,14 @@
 >>> sentence_bleu([reference_ids], ids, smoothing_function=SmoothingFunction().method1)
 >>> tamis.metrics.BLEU().corpus_score(hypotheses, [references])         # sacreBLEU's objects, numbers and signatures
 >>> tamis.metrics.bleu(candidates, references)                          # rewards: [B, K, T] against [B, R, T] in one call
+>>> tamis.metrics.logit_metrics(logits, targets, "nll", "entropy")      # [T, V] of any float dtype, one pass
 """
 
 from ._bleu import Ragged, bleu, ngram_statistics, tensor_corpus_bleu, tensor_sentence_bleu
+from ._logits import (
+    LogitSummary, Perplexity, adaptive_calibration_error, contrastive_log_probs, fit_temperature, logit_divergence,
+    logit_metrics, sliding_windows,
+)
 from ._sequence import (
     ErrorRates, RougeScorer, alignment, cer, distinct_n, edit_distance, error_rates, mer, meteor_ids, process_characters,
     process_words, repetition, rouge_ids, rouge_lsum_ids, self_bleu, squad, token_f1, wer, wil, wip,
@@ -20,4 +25,6 @@ __all__ = [
     "corpus_bleu", "distinct_n", "edit_distance", "error_rates", "mer", "meteor_ids", "ngram_statistics", "process_characters",
     "process_words", "repetition", "rouge_ids", "rouge_lsum_ids", "self_bleu", "sentence_bleu", "sentence_bleus", "squad",
     "tensor_corpus_bleu", "tensor_sentence_bleu", "token_f1", "wer", "wil", "wip",
+    "LogitSummary", "Perplexity", "adaptive_calibration_error", "contrastive_log_probs", "fit_temperature", "logit_divergence",
+    "logit_metrics", "sliding_windows",
 ]
