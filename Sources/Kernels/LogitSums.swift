@@ -49,36 +49,114 @@ struct LogitLanes {
   to.squares = ts_fma(to.squares, e, e)
 }
 
+/// Entries whose f32 sums are put into f64: a lane takes a few numbers only, so that what is small beside the largest entry's 1
+/// is not lost to rounding.
+let logitRun = 256
+
 @inline(__always) func logitMoments(
   _ kind: Int, _ moments: Int, _ z: UnsafeRawPointer, _ n: Int, _ reference: Float, _ sums: UnsafeMutablePointer<tk_logit_sums>
 ) {
   let c = ts_splat(reference)
-  var (a, b, x, y) = (LogitLanes(), LogitLanes(), LogitLanes(), LogitLanes())
-  var m = ts_splat(negativeInfinity)
-  var k = m
+  var (m, k) = (ts_splat(negativeInfinity), ts_splat(negativeInfinity))
+  var (sum, first, second, squares) = (tg_wide_zero(), tg_wide_zero(), tg_wide_zero(), tg_wide_zero())
   var i = 0
-  while i &+ 4 &* lanes <= n {
-    let v = loadFour(kind, z, i)
-    m = tg_max(tg_max(m, v.0), v.1)
-    k = tg_max(tg_max(k, v.2), v.3)
-    addLogits(moments, v.0, c, &a)
-    addLogits(moments, v.1, c, &b)
-    addLogits(moments, v.2, c, &x)
-    addLogits(moments, v.3, c, &y)
-    i &+= 4 &* lanes
-  }
   while i < n {
-    let v = i &+ lanes <= n ? load(kind, z, i) : loadPart(kind, z, i, n &- i)
-    m = tg_max(m, v)
-    addLogits(moments, v, c, &a)
-    i &+= lanes
+    let end = i &+ logitRun < n ? i &+ logitRun : n
+    var (a, b, x, y) = (LogitLanes(), LogitLanes(), LogitLanes(), LogitLanes())
+    while i &+ 4 &* lanes <= end {
+      let v = loadFour(kind, z, i)
+      m = tg_max(tg_max(m, v.0), v.1)
+      k = tg_max(tg_max(k, v.2), v.3)
+      addLogits(moments, v.0, c, &a)
+      addLogits(moments, v.1, c, &b)
+      addLogits(moments, v.2, c, &x)
+      addLogits(moments, v.3, c, &y)
+      i &+= 4 &* lanes
+    }
+    while i < end {
+      let v = i &+ lanes <= end ? load(kind, z, i) : loadPart(kind, z, i, end &- i)
+      m = tg_max(m, v)
+      addLogits(moments, v, c, &a)
+      i &+= lanes
+    }
+    sum = tg_wide_add(sum, (a.sum + b.sum) + (x.sum + y.sum))
+    if moments > 0 { first = tg_wide_add(first, (a.first + b.first) + (x.first + y.first)) }
+    if moments > 1 {
+      second = tg_wide_add(second, (a.second + b.second) + (x.second + y.second))
+      squares = tg_wide_add(squares, (a.squares + b.squares) + (x.squares + y.squares))
+    }
   }
   sums.pointee.max = ts_hmax(tg_max(m, k))
-  sums.pointee.sum = ts_sum((a.sum + b.sum) + (x.sum + y.sum))
-  sums.pointee.first = ts_sum((a.first + b.first) + (x.first + y.first))
-  sums.pointee.second = ts_sum((a.second + b.second) + (x.second + y.second))
-  sums.pointee.squares = ts_sum((a.squares + b.squares) + (x.squares + y.squares))
+  sums.pointee.sum = tg_wide_sum(sum)
+  sums.pointee.first = tg_wide_sum(first)
+  sums.pointee.second = tg_wide_sum(second)
+  sums.pointee.squares = tg_wide_sum(squares)
 }
+
+#if !ISA_V2 && !ISA_NEON
+@inline(__always) func addQuick(
+  _ moments: Int, _ z: F, _ offset: F, _ shift: F, _ near: F, _ sum: inout F, _ first: inout F
+) {
+  let shifted = tg_quick_shifted(z, offset)
+  let scale = tg_quick_scale(shifted)
+  let p = tg_quick_cubic(z, shifted, shift)
+  if moments == 0 {
+    sum = ts_fma(sum, scale, p)
+  } else {
+    let e = scale * p
+    sum = sum + e
+    first = ts_fma(first, e, z - near)
+  }
+}
+
+/// See `tk_logit_quick`: no entry is compared one by one, as two maxima of 16-bit words tell whether all lie within reach.
+@inline(__always) func logitQuick(
+  _ moments: Int, _ z: UnsafeRawPointer, _ n: Int, _ steps: Int32, _ near: Float, _ sums: UnsafeMutablePointer<tk_logit_sums>
+) -> Int32 {
+  let magic = 12_582_912 - Float(steps)
+  let (offset, shift, c) = (ts_splat(magic), ts_splat(magic + 12), ts_splat(near))
+  var upper = tl_splat_bits(0)
+  var lower = upper
+  var (sum, first) = (tg_wide_zero(), tg_wide_zero())
+  var i = 0
+  // A whole number of words; the general kernel takes what is left.
+  let whole = n & ~(4 &* lanes &- 1)
+  while i < whole {
+    let end = i &+ logitRun < whole ? i &+ logitRun : whole
+    var (a, b, x, y) = (ts_splat(0), ts_splat(0), ts_splat(0), ts_splat(0))
+    var (fa, fb, fx, fy) = (a, a, a, a)
+    while i < end {
+      let v = ts_load_words(z + i &* 2)
+      let w = ts_load_words(z + (i &+ 2 &* lanes) &* 2)
+      upper = tg_upper(tg_upper(upper, v), w)
+      lower = tg_lower(tg_lower(lower, v), w)
+      addQuick(moments, tg_even_bf16(v), offset, shift, c, &a, &fa)
+      addQuick(moments, tg_odd_bf16(v), offset, shift, c, &b, &fb)
+      addQuick(moments, tg_even_bf16(w), offset, shift, c, &x, &fx)
+      addQuick(moments, tg_odd_bf16(w), offset, shift, c, &y, &fy)
+      i &+= 4 &* lanes
+    }
+    sum = tg_wide_add(sum, (a + b) + (x + y))
+    if moments > 0 { first = tg_wide_add(first, (fa + fb) + (fx + fy)) }
+  }
+  let (high, low) = (tg_upper_value(upper), tg_lower_value(lower))
+  // A NaN is neither.
+  if !(high <= near + 1) || !(low >= near - 80) || whole != n { return 0 }
+  sums.pointee.max = high
+  sums.pointee.sum = tg_wide_sum(sum)
+  sums.pointee.first = tg_wide_sum(first)
+  sums.pointee.second = 0
+  sums.pointee.squares = 0
+  return 1
+}
+
+@inline(never) func logitQuickSums(_ z: UnsafeRawPointer, _ n: Int, _ steps: Int32, _ near: Float, _ to: Sums) -> Int32 {
+  logitQuick(0, z, n, steps, near, to)
+}
+@inline(never) func logitQuickFirst(_ z: UnsafeRawPointer, _ n: Int, _ steps: Int32, _ near: Float, _ to: Sums) -> Int32 {
+  logitQuick(1, z, n, steps, near, to)
+}
+#endif
 
 typealias Sums = UnsafeMutablePointer<tk_logit_sums>
 @inline(never) func logitSumsF32(_ z: UnsafeRawPointer, _ n: Int, _ c: Float, _ to: Sums) { logitMoments(0, 0, z, n, c, to) }
@@ -102,6 +180,13 @@ typealias Sums = UnsafeMutablePointer<tk_logit_sums>
   table.pointee.f32.all = { logitAllF32($0, $1, $2, $3) }
   table.pointee.f16.all = { logitAllF16($0, $1, $2, $3) }
   table.pointee.bf16.all = { logitAllBF16($0, $1, $2, $3) }
+  #if !ISA_V2 && !ISA_NEON
+  table.pointee.quick_sums = { logitQuickSums($0, $1, $2, $3, $4) }
+  table.pointee.quick_moments = { logitQuickFirst($0, $1, $2, $3, $4) }
+  #else
+  table.pointee.quick_sums = nil
+  table.pointee.quick_moments = nil
+  #endif
   fillLogitOrder(table)
   table.pointee.pair = { logitPair($0, $1, $2, $3, $4, $5) }
   table.pointee.distance = { logitDistance($0, $1, $2, $3, $4, $5, $6) }

@@ -13,10 +13,10 @@
 typedef struct tk_logit_sums {
   /// The largest entry; NaN does not count.
   float max;
-  float sum;          // e
-  float first;        // d e
-  float second;       // d^2 e
-  float squares;      // e^2
+  double sum;         // e
+  double first;       // d e
+  double second;      // d^2 e
+  double squares;     // e^2
 } tk_logit_sums;
 
 /// The largest entries of a block, NaN left out.
@@ -38,6 +38,10 @@ typedef struct tk_logit_pair {
 } tk_logit_pair;
 
 typedef void (*tk_logit_moments)(const void *_Nonnull z, ptrdiff_t n, float reference, tk_logit_sums *_Nonnull sums);
+/// `steps` (ln 2) / 8 is the reference of e, and `near`, a float close to it, that of d. Nothing is known about entries
+/// outside near - 80 to near + 1, of which NaN and -inf are two: 0 is returned and the sums are of no use. `near` lies in 0 to 64;
+/// `max` is the largest entry if that is above 0, and 0 if not.
+typedef int32_t (*tk_logit_quick)(const void *_Nonnull z, ptrdiff_t n, int32_t steps, float near, tk_logit_sums *_Nonnull sums);
 typedef void (*tk_logit_largest)(const void *_Nonnull z, ptrdiff_t n, tk_logit_top *_Nonnull top);
 typedef void (*tk_logit_ranks)(const void *_Nonnull z, ptrdiff_t n, float target, tk_logit_rank *_Nonnull rank);
 typedef void (*tk_logit_total)(const void *_Nonnull z, ptrdiff_t n, float *_Nonnull total, int32_t *_Nonnull count);
@@ -60,6 +64,9 @@ typedef struct tk_logit_rows {
 
 typedef struct tk_logits {
   tk_logit_rows f32, f16, bf16;
+  /// `sums` and `moments` of bf16 in fewer operations; NULL where the level has nothing of the kind.
+  tk_logit_quick _Nullable quick_sums;
+  tk_logit_quick _Nullable quick_moments;
   /// f32 blocks p and q; the largest entries are given beforehand (they are the references or below).
   void (*_Nonnull pair)(const float *_Nonnull p, const float *_Nonnull q, ptrdiff_t n, float reference_p, float reference_q,
                         tk_logit_pair *_Nonnull sums);
@@ -131,6 +138,62 @@ TS_INLINE ts_f tg_scale(ts_f shifted) {
 #undef TG_ENTRIES
   return (ts_f)(entry + ((ts_u)shifted << 20));
 }
+
+#if defined(__AVX2__)
+// e^z over 2^(steps / 8), for 0 <= steps <= 740 and z within 80 of it, in two operations less: a cubic of x = r + 12 (ln 2) / 8 whose
+// square term is gone, so that it is c3 (x (x^2 + b) + h), c3 being in the scale's table. Error below 3.5e-7.
+TS_INLINE ts_f tg_quick_shifted(ts_f z, ts_f offset) { return ts_fma(offset, z, (ts_f)(0x1.715476p3f)); }
+TS_INLINE ts_f tg_quick_cubic(ts_f z, ts_f shifted, ts_f offset) {
+  ts_f x = ts_fma(z, shifted - offset, (ts_f)(-0x1.62e43p-4f));
+  return ts_fma((ts_f)(0x1.000382p+1f), x, ts_fma((ts_f)(0x1.7f4806p+1f), x, x));
+}
+TS_INLINE ts_f tg_quick_scale(ts_f shifted) {
+#define TG_ENTRIES 0x3e242bd6u, 0x3e3307aeu - (1u << 20), 0x3e433bceu - (2u << 20), 0x3e54e75du - (3u << 20), \
+                   0x3e682c56u - (4u << 20), 0x3e7d2fc9u - (5u << 20), 0x3e8a0d0fu - (6u << 20), 0x3e968bb2u - (7u << 20)
+#if TS_LANES == 16
+  const ts_u table = {TG_ENTRIES, TG_ENTRIES};
+  ts_u entry = (ts_u)_mm512_permutexvar_epi32((__m512i)shifted, (__m512i)table);
+#else
+  const ts_u table = {TG_ENTRIES};
+  ts_u entry = (ts_u)_mm256_permutevar8x32_epi32((__m256i)table, (__m256i)shifted);
+#endif
+#undef TG_ENTRIES
+  return (ts_f)(entry + ((ts_u)shifted << 20));
+}
+// The largest of 16-bit words, signed and unsigned: of bf16 the largest positive number, and the one farthest below 0.
+typedef int16_t tg_signed __attribute__((ext_vector_type(2 * TS_LANES)));
+typedef uint16_t tg_unsigned __attribute__((ext_vector_type(2 * TS_LANES)));
+TS_INLINE ts_u tg_upper(ts_u m, ts_u w) { return (ts_u)__builtin_elementwise_max((tg_signed)m, (tg_signed)w); }
+TS_INLINE ts_u tg_lower(ts_u m, ts_u w) { return (ts_u)__builtin_elementwise_max((tg_unsigned)m, (tg_unsigned)w); }
+TS_INLINE float tg_word_float(uint16_t word) {
+  union { uint32_t u; float f; } x = {(uint32_t)word << 16};
+  return x.f;
+}
+TS_INLINE float tg_upper_value(ts_u m) {
+  tg_signed v = (tg_signed)m;
+  int16_t top = 0;
+  for (int i = 0; i < 2 * TS_LANES; i++) top = v[i] > top ? v[i] : top;
+  return tg_word_float((uint16_t)top);
+}
+TS_INLINE float tg_lower_value(ts_u m) {
+  tg_unsigned v = (tg_unsigned)m;
+  uint16_t top = 0;
+  for (int i = 0; i < 2 * TS_LANES; i++) top = v[i] > top ? v[i] : top;
+  return top < 0x8000u ? 0.0f : tg_word_float(top);
+}
+#endif
+
+// f64 sums of f32 lanes, in a fixed order.
+TS_INLINE ts_d8 tg_wide_zero(void) { return (ts_d8)(0.0); }
+TS_INLINE ts_d8 tg_wide_add(ts_d8 wide, ts_f v) {
+#if TS_LANES == 16
+  ts_f8 low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  return wide + (__builtin_convertvector(low, ts_d8) + __builtin_convertvector(high, ts_d8));
+#else
+  return wide + __builtin_convertvector(v, ts_d8);
+#endif
+}
+TS_INLINE double tg_wide_sum(ts_d8 v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
 
 // max that ignores NaN in x, and one that hands a NaN in x on.
 TS_INLINE ts_f tg_max(ts_f m, ts_f x) { return x > m ? x : m; }

@@ -24,6 +24,7 @@ struct HostLogits {
   private let table: UnsafePointer<tk_table>
   private let rows: tk_logit_rows
   private let sums: tk_logit_moments
+  private let quick: tk_logit_quick?
   private let high: Float
   private let low: Float
 
@@ -37,6 +38,9 @@ struct HostLogits {
     rows = kernelsOf(job.logits.view.dtype)
     let moments = job.isDerived ? kernels.f32 : rows
     sums = job.needs.contains(.allMoments) ? moments.all : job.needs.contains(.first) ? moments.moments : moments.sums
+    quick =
+      job.isDerived || job.logits.view.dtype != .bf16 || job.needs.contains(.allMoments)
+      ? nil : job.needs.contains(.first) ? kernels.quick_moments : kernels.quick_sums
     high = Float(job.inverseTemperature)
     low = Float(job.inverseTemperature - Double(high))
   }
@@ -183,7 +187,17 @@ struct HostLogits {
         return
       }
       reference = top.first
-      state.reference = base + Double(reference)
+      state.max = base + Double(reference)
+      state.move(to: state.max)
+    }
+    // Where its conditions hold; on shapes and values alone, so that the bits are the same in any split.
+    if let quick, reference >= 0 && reference <= 64 {
+      let steps = (Double(reference) * Self.stepsPerUnit).rounded()
+      if quick(values, n, Int32(steps), reference, &block) != 0 {
+        let about = steps / Self.stepsPerUnit
+        add(block, about: about, firstAbout: Double(reference), &state)
+        return
+      }
     }
     sums(values, n, reference, &block)
     if !(block.max <= reference + Self.tolerance) {
@@ -199,10 +213,28 @@ struct HostLogits {
       state.isBad = true
       return
     }
-    state.sum += Double(block.sum)
-    state.first += Double(block.first)
-    state.second += Double(block.second)
-    state.squares += Double(block.squares)
+    let about = base + Double(reference)
+    add(block, about: about, firstAbout: about, &state, base: base)
+  }
+
+  /// Eighths of an octave in a unit of the natural logarithm.
+  private static let stepsPerUnit = 11.541560327111707
+
+  /// A block's sums; `about`: the reference of its exponentials, `firstAbout`: of d in `first`.
+  private func add(
+    _ block: tk_logit_sums, about: Double, firstAbout: Double, _ state: inout LogitRow, base: Double = 0
+  ) {
+    if about == state.reference {
+      state.sum += block.sum
+      state.first += block.first
+      state.second += block.second
+      state.squares += block.squares
+    } else {
+      // Only a quick block is about another reference than the state, and it has no second moments.
+      let a = exponential(about - state.reference)
+      state.sum += a * block.sum
+      state.first += a * (block.first + (firstAbout - state.reference) * block.sum)
+    }
     let most = base + Double(block.max)
     if most > state.max { state.max = most }
   }

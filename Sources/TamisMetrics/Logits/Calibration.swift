@@ -90,11 +90,12 @@ public enum TemperatureFit {
       let answer = Answer(temperature: 1 / b, nll: nll / tokens, passes: pass)
       if best == nil || answer.nll < best!.nll { best = answer } else { best!.passes = pass }
       if slope > 0 { high = b } else { low = b }
-      if slope == 0 { break }
+      if slope == 0 { return answer }
       var next = curvature > 0 ? b - slope / curvature : slope > 0 ? low : high
       // Outside the bracket: as far as its end, by way of a middle that treats temperatures alike.
       if !(next > low && next < high) { next = (low * high).squareRoot() }
-      if abs(next - b) <= 1e-7 * b || high - low <= 1e-7 * b {
+      // The step is worth less than a billionth of a nat a token: with it Newton's method has arrived.
+      if abs(slope * (next - b)) <= 1e-9 * tokens && curvature * (next - b) * (next - b) <= 1e-9 * tokens {
         return Answer(temperature: 1 / next, nll: answer.nll, passes: pass)
       }
       b = next

@@ -33,10 +33,10 @@ public struct LogitMetrics: Sendable {
     let s = row.sum
     logSumExp = row.reference + logSum
     confidence = min(1, exp(row.max - logSumExp))
-    if job.needs.contains(.first) || job.needs.contains(.allMoments) { entropy = max(0, logSum - row.first / s) }
+    if job.needs.contains(.first) || job.needs.contains(.allMoments) { entropy = Self.cleared(logSum - row.first / s) }
     if job.needs.contains(.allMoments) {
       let mean = row.first / s
-      varentropy = max(0, row.second / s - mean * mean)
+      varentropy = Self.cleared(row.second / s - mean * mean)
       collision = min(1, row.squares / (s * s))
     }
     if job.needs.contains(.largest) {
@@ -55,6 +55,9 @@ public struct LogitMetrics: Sendable {
     rank = row.larger &+ 1
     ties = max(0, row.equal &- 1)
   }
+
+  /// x, or 0 where it is below 0, or no more than what entries add that are not there: e^-80 each.
+  private static func cleared(_ x: Double) -> Double { x < 1e-22 ? 0 : x }
 
   /// (1 - e) nll + e (lse - mean)
   public func loss(smoothing e: Double) -> Double { e == 0 ? nll : (1 - e) * nll + e * (logSumExp - mean) }

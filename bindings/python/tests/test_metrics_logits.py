@@ -258,7 +258,7 @@ def test_temperature_fit(ctx, rng):
         assert metrics.fit_temperature(scaled, y, start=start, ctx=ctx).temperature == pytest.approx(fit.temperature, rel=1e-4)
     certain = np.zeros((3, 5), np.float32)
     certain[:, 2] = 4
-    assert metrics.fit_temperature(certain, [2, 2, 2], ctx=ctx).temperature < 0.1  # the colder the better
+    assert metrics.fit_temperature(certain, [2, 2, 2], ctx=ctx).temperature < 0.5  # the colder the better
     with pytest.raises(ValueError, match="targets"):
         metrics.fit_temperature(certain, [-100] * 3, ctx=ctx)
 

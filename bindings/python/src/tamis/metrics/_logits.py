@@ -66,7 +66,8 @@ class LogitSummary:
     def mean(self, name: str = "nll") -> float:
         """Mean over the tokens of "nll", "loss", "entropy", "correct" (accuracy), "top_k" (hits) or "brier"; NaN without tokens."""
         choice(name, SUMS, "name")
-        return self._sum(name) / self.tokens if self.tokens else float("nan")
+        total = self._sum(name)
+        return total / self.tokens if self.tokens else float("nan")
 
     def total(self, name: str = "nll") -> float:
         """The sum itself."""
