@@ -19,7 +19,7 @@ import CShims
   )
 }
 
-/// What one of four accumulators holds.
+/// What one of two accumulators holds.
 struct LogitLanes {
   var sum = ts_splat(0)
   var first = ts_splat(0)
@@ -27,12 +27,20 @@ struct LogitLanes {
   var squares = ts_splat(0)
 }
 
-/// `moments` 0: sum; 1: and first; 2: everything. A literal at every call.
+/// `moments` 0: sum; 1: and first; 2: everything. A literal at every call. Sums and first moments take the cheaper cubic where
+/// the level has it.
 @inline(__always) func addLogits(_ moments: Int, _ z: F, _ reference: F, _ to: inout LogitLanes) {
   let d = tg_floor(z - reference)
+  #if ISA_V2 || ISA_NEON
   let shifted = tg_shifted(d)
   let scale = tg_scale(shifted)
   let p = tg_cubic(tg_remainder(d, shifted))
+  #else
+  let shifted = moments < 2 ? tg_quick_shifted(d, ts_splat(12_582_912)) : tg_shifted(d)
+  let scale = moments < 2 ? tg_quick_scale(shifted) : tg_scale(shifted)
+  let p =
+    moments < 2 ? tg_quick_cubic(d, shifted, ts_splat(12_582_924)) : tg_cubic(tg_remainder(d, shifted))
+  #endif
   if moments == 0 {
     to.sum = ts_fma(to.sum, scale, p)
     return
@@ -51,26 +59,26 @@ struct LogitLanes {
 
 /// Entries whose f32 sums are put into f64: a lane takes a few numbers only, so that what is small beside the largest entry's 1
 /// is not lost to rounding.
-let logitRun = 256
+let logitRun = 128
 
 @inline(__always) func logitMoments(
   _ kind: Int, _ moments: Int, _ z: UnsafeRawPointer, _ n: Int, _ reference: Float, _ sums: UnsafeMutablePointer<tk_logit_sums>
 ) {
   let c = ts_splat(reference)
-  var (m, k) = (ts_splat(negativeInfinity), ts_splat(negativeInfinity))
+  var m = ts_splat(negativeInfinity)
   var (sum, first, second, squares) = (tg_wide_zero(), tg_wide_zero(), tg_wide_zero(), tg_wide_zero())
   var i = 0
   while i < n {
     let end = i &+ logitRun < n ? i &+ logitRun : n
-    var (a, b, x, y) = (LogitLanes(), LogitLanes(), LogitLanes(), LogitLanes())
+    // Two accumulators hide the latency; four would not fit the registers.
+    var (a, b) = (LogitLanes(), LogitLanes())
     while i &+ 4 &* lanes <= end {
       let v = loadFour(kind, z, i)
-      m = tg_max(tg_max(m, v.0), v.1)
-      k = tg_max(tg_max(k, v.2), v.3)
+      m = tg_max(m, tg_max(tg_max(v.0, v.1), tg_max(v.2, v.3)))
       addLogits(moments, v.0, c, &a)
       addLogits(moments, v.1, c, &b)
-      addLogits(moments, v.2, c, &x)
-      addLogits(moments, v.3, c, &y)
+      addLogits(moments, v.2, c, &a)
+      addLogits(moments, v.3, c, &b)
       i &+= 4 &* lanes
     }
     while i < end {
@@ -79,14 +87,14 @@ let logitRun = 256
       addLogits(moments, v, c, &a)
       i &+= lanes
     }
-    sum = tg_wide_add(sum, (a.sum + b.sum) + (x.sum + y.sum))
-    if moments > 0 { first = tg_wide_add(first, (a.first + b.first) + (x.first + y.first)) }
+    sum = tg_wide_add(sum, a.sum + b.sum)
+    if moments > 0 { first = tg_wide_add(first, a.first + b.first) }
     if moments > 1 {
-      second = tg_wide_add(second, (a.second + b.second) + (x.second + y.second))
-      squares = tg_wide_add(squares, (a.squares + b.squares) + (x.squares + y.squares))
+      second = tg_wide_add(second, a.second + b.second)
+      squares = tg_wide_add(squares, a.squares + b.squares)
     }
   }
-  sums.pointee.max = ts_hmax(tg_max(m, k))
+  sums.pointee.max = ts_hmax(m)
   sums.pointee.sum = tg_wide_sum(sum)
   sums.pointee.first = tg_wide_sum(first)
   sums.pointee.second = tg_wide_sum(second)
@@ -123,8 +131,8 @@ let logitRun = 256
   let whole = n & ~(4 &* lanes &- 1)
   while i < whole {
     let end = i &+ logitRun < whole ? i &+ logitRun : whole
-    var (a, b, x, y) = (ts_splat(0), ts_splat(0), ts_splat(0), ts_splat(0))
-    var (fa, fb, fx, fy) = (a, a, a, a)
+    var (a, b) = (ts_splat(0), ts_splat(0))
+    var (fa, fb) = (a, a)
     while i < end {
       let v = ts_load_words(z + i &* 2)
       let w = ts_load_words(z + (i &+ 2 &* lanes) &* 2)
@@ -132,12 +140,12 @@ let logitRun = 256
       lower = tg_lower(tg_lower(lower, v), w)
       addQuick(moments, tg_even_bf16(v), offset, shift, c, &a, &fa)
       addQuick(moments, tg_odd_bf16(v), offset, shift, c, &b, &fb)
-      addQuick(moments, tg_even_bf16(w), offset, shift, c, &x, &fx)
-      addQuick(moments, tg_odd_bf16(w), offset, shift, c, &y, &fy)
+      addQuick(moments, tg_even_bf16(w), offset, shift, c, &a, &fa)
+      addQuick(moments, tg_odd_bf16(w), offset, shift, c, &b, &fb)
       i &+= 4 &* lanes
     }
-    sum = tg_wide_add(sum, (a + b) + (x + y))
-    if moments > 0 { first = tg_wide_add(first, (fa + fb) + (fx + fy)) }
+    sum = tg_wide_add(sum, a + b)
+    if moments > 0 { first = tg_wide_add(first, fa + fb) }
   }
   let (high, low) = (tg_upper_value(upper), tg_lower_value(lower))
   // A NaN is neither.

@@ -14,7 +14,7 @@
  *   -inf         an entry that is not in the vocabulary: 0 * inf is 0. A row of nothing else gives NaN.
  *   NaN, +inf    anywhere in a row: NaN in the row's outputs (top -1, rank and ties 0); summary counts it and adds nothing.
  *   ignored      rows whose target is ignore_index: every output 0 (top -1), and nothing is added to a summary.
- *   accuracy     sums of f32 lanes over 2048 entries, f64 above: the error of lse, nll, entropy is at most 1e-6 max(1, |value|)
+ *   accuracy     sums of f32 lanes over runs of 128 entries, f64 above: the error of lse, nll, entropy is at most 1e-6 max(1, |value|)
  *                for V up to 2^18, that of varentropy 1e-6 max(1, E (z - max z)^2), of probabilities 1e-6.
  * Tensors of any strides; neighbouring entries of a row are the fast case, others are gathered a block at a time.
  * An OpenCL context copies rows to the device and computes there, one work-group a row, in f32.
@@ -97,7 +97,7 @@ typedef struct tamis_logit_summary {
 /* logits [T, V] or [B, T, V]; targets int32 [rows] in 0 to V - 1 or ignore_index, NULL where nothing needs them. outputs or
  * summary may be NULL, not both. Work: bandwidth-bound but for 16-bit logits with several sums at a time (docs/metrics.md);
  * top_k_mass keeps 4 k bytes of candidates for a part of a row. After an error outputs and summary hold what they held, after
- * CANCELLED outputs are undefined.
+ * CANCELLED, DEVICE or OUT_OF_MEMORY outputs are undefined.
  * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, DEVICE, CANCELLED. Thread: any; calls on one context wait for each other. */
 TAMIS_MUST_CHECK tamis_status tamis_logit_metrics(tamis_context *context, const tamis_logit_options *options,
                                                   const tamis_tensor *logits, const int32_t *targets,

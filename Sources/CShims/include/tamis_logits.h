@@ -5,8 +5,8 @@
 
 #include "tamis_simd.h"
 
-/// Entries of a block: what a kernel is called with at most. 8 KB of f32, so that a second kernel finds it in the first cache.
-#define TK_LOGIT_BLOCK 2048
+/// Entries of a block: what a kernel is called with at most. 16 KB of f32, so that a second kernel finds it in the first cache.
+#define TK_LOGIT_BLOCK 4096
 
 /// Sums over one block, with d = z - reference and e = exp(max(d, -80)); what was not asked for is 0. A NaN in the block makes
 /// `sum` NaN.

@@ -16,7 +16,7 @@ import Glibc
 struct HostLogits {
   static let block = Int(TK_LOGIT_BLOCK)
   /// Entries of a part.
-  static let part = 16 * block
+  static let part = 8 * block
   /// How far above the reference values may be: e^d grows, and with d its rounding in the moments.
   private static let tolerance: Float = 1
 
