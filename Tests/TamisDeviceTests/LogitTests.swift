@@ -68,7 +68,7 @@ import Glibc
   @Test(arguments: [DType.f32, .f16, .bf16]) func statisticsOfEveryLevel(_ dtype: DType) throws {
     for level in Kernels.available {
       let backend = try CPUBackend(threads: 2, level: level)
-      for width in [1, 17, 128, 4096, 5000, 40_000] {
+      for width in [1, 17, 128, 4500] {
         let test = Case(Self.rows(width), rows: 6, dtype)
         defer { test.memory.deallocate() }
         let targets = (0..<6).map { Int32($0 * 7 % width) }
@@ -119,8 +119,8 @@ import Glibc
   @Test func nothingEscapesTheQuickKernels() throws {
     let backend = try CPUBackend(threads: 1)
     for (special, isBad) in [(Float.nan, true), (-Float.nan, true), (.infinity, true), (-.infinity, false), (-1e38, false)] {
-      for place in [0, 31, 4095, 4096, 9000, 9999] {
-        var z = (0..<10_000).map { Float($0 % 97) / 16 }
+      for place in [0, 31, 4095, 4099] {
+        var z = (0..<4100).map { Float($0 % 97) / 16 }
         z[place] = special
         let test = Case(z, rows: 1, .bf16)
         defer { test.memory.deallocate() }

@@ -22,10 +22,10 @@ public enum Calibration {
     return i
   }
 
-  /// torch.linspace(0, 1, bins + 1): counted from both ends with one f32 step.
+  /// torch.linspace(0, 1, bins + 1): counted from both ends with one f32 step, each boundary rounded once.
   static func boundary(_ i: Int, of bins: Int) -> Float {
-    let step = 1 / Float(bins)
-    return i < (bins + 1) / 2 ? step * Float(i) : 1 - step * Float(bins - i)
+    let step = Double(1 / Float(bins))
+    return Float(i < (bins + 1) / 2 ? step * Double(i) : 1 - step * Double(bins - i))
   }
 
   /// `bins` holds triples: tokens, sum of confidences, correct ones.
