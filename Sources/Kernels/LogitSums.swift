@@ -7,16 +7,13 @@ import CShims
   return tg_part_16(row + i &* 2, count, negativeInfinity, kind == 1 ? 1 : 0)
 }
 
-/// Four vectors of entries from i on, in any order.
-@inline(__always) func loadFour(_ kind: Int, _ row: UnsafeRawPointer, _ i: Int) -> (F, F, F, F) {
+/// Two vectors of entries from i on, in any order.
+@inline(__always) func loadTwo(_ kind: Int, _ row: UnsafeRawPointer, _ i: Int) -> (F, F) {
   if kind == 2 {
-    let a = ts_load_words(row + i &* 2)
-    let b = ts_load_words(row + (i &+ 2 &* lanes) &* 2)
-    return (tg_even_bf16(a), tg_odd_bf16(a), tg_even_bf16(b), tg_odd_bf16(b))
+    let words = ts_load_words(row + i &* 2)
+    return (tg_even_bf16(words), tg_odd_bf16(words))
   }
-  return (
-    load(kind, row, i), load(kind, row, i &+ lanes), load(kind, row, i &+ 2 &* lanes), load(kind, row, i &+ 3 &* lanes)
-  )
+  return (load(kind, row, i), load(kind, row, i &+ lanes))
 }
 
 /// What one of two accumulators holds.
@@ -27,19 +24,63 @@ struct LogitLanes {
   var squares = ts_splat(0)
 }
 
+#if ISA_V2 || ISA_NEON
+typealias LogitConstants = F
+#else
+/// What the loops over sums and first moments hold in registers: the quick exponential's numbers, and the least d.
+struct LogitConstants {
+  let quick: QuickExponential
+  let lowest, magic, magicTwelve: F
+}
+
+/// e^z over a power of two: see tamis_logits.h.
+struct QuickExponential {
+  let steps, step, b, h: F
+  let table: U
+
+  /// `held`: see `tg_hold`. Measured: it helps loops with first moments and harms those without.
+  @inline(__always) init(held: Bool) {
+    steps = hold(ts_splat(0x1.715476p3), held)
+    step = hold(ts_splat(-0x1.62e43p-4), held)
+    b = hold(ts_splat(0x1.7f4806p+1), held)
+    h = hold(ts_splat(0x1.000382p+1), held)
+    table = held ? tg_hold_bits(tg_quick_table()) : tg_quick_table()
+  }
+  @inline(__always) func shifted(_ z: F, _ offset: F) -> F { tg_quick_shifted(z, offset, steps) }
+  @inline(__always) func scale(_ shifted: F) -> F { tg_quick_scale(shifted, table) }
+  @inline(__always) func cubic(_ z: F, _ shifted: F, _ offset: F) -> F { tg_quick_cubic(z, shifted, offset, step, b, h) }
+}
+#endif
+
+@inline(__always) func hold(_ v: F, _ held: Bool) -> F { held ? tg_hold(v) : v }
+
+@inline(__always) func logitConstants(held: Bool) -> LogitConstants {
+  #if ISA_V2 || ISA_NEON
+  return ts_splat(0)
+  #else
+  return LogitConstants(
+    quick: QuickExponential(held: held), lowest: hold(ts_splat(-80), held), magic: hold(ts_splat(12_582_912), held),
+    magicTwelve: hold(ts_splat(12_582_924), held))
+  #endif
+}
+
 /// `moments` 0: sum; 1: and first; 2: everything. A literal at every call. Sums and first moments take the cheaper cubic where
 /// the level has it.
-@inline(__always) func addLogits(_ moments: Int, _ z: F, _ reference: F, _ to: inout LogitLanes) {
-  let d = tg_floor(z - reference)
+@inline(__always) func addLogits(
+  _ moments: Int, _ z: F, _ reference: F, _ constants: LogitConstants, _ to: inout LogitLanes
+) {
   #if ISA_V2 || ISA_NEON
+  let d = tg_floor(z - reference)
   let shifted = tg_shifted(d)
   let scale = tg_scale(shifted)
   let p = tg_cubic(tg_remainder(d, shifted))
   #else
-  let shifted = moments < 2 ? tg_quick_shifted(d, ts_splat(12_582_912)) : tg_shifted(d)
-  let scale = moments < 2 ? tg_quick_scale(shifted) : tg_scale(shifted)
+  let d = moments < 2 ? tg_max_constant(z - reference, constants.lowest) : tg_floor(z - reference)
+  let shifted = moments < 2 ? constants.quick.shifted(d, constants.magic) : tg_shifted(d)
+  let scale = moments < 2 ? constants.quick.scale(shifted) : tg_scale(shifted)
   let p =
-    moments < 2 ? tg_quick_cubic(d, shifted, ts_splat(12_582_924)) : tg_cubic(tg_remainder(d, shifted))
+    moments < 2
+    ? constants.quick.cubic(d, shifted, constants.magicTwelve) : tg_cubic(tg_remainder(d, shifted))
   #endif
   if moments == 0 {
     to.sum = ts_fma(to.sum, scale, p)
@@ -60,54 +101,63 @@ struct LogitLanes {
 /// Entries whose f32 sums are put into f64: a lane takes a few numbers only, so that what is small beside the largest entry's 1
 /// is not lost to rounding.
 let logitRun = 128
+/// Bytes ahead of the entries at work that are brought near; rows are longer than what the processor fetches by itself.
+let logitAhead = 2048
 
 @inline(__always) func logitMoments(
   _ kind: Int, _ moments: Int, _ z: UnsafeRawPointer, _ n: Int, _ reference: Float, _ sums: UnsafeMutablePointer<tk_logit_sums>
 ) {
   let c = ts_splat(reference)
+  let constants = logitConstants(held: moments == 1)
   var m = ts_splat(negativeInfinity)
-  var (sum, first, second, squares) = (tg_wide_zero(), tg_wide_zero(), tg_wide_zero(), tg_wide_zero())
-  var i = 0
-  while i < n {
-    let end = i &+ logitRun < n ? i &+ logitRun : n
-    // Two accumulators hide the latency; four would not fit the registers.
+  tg_wide_clear(sums)
+  var start = 0
+  while start < n {
+    let end = start &+ logitRun < n ? start &+ logitRun : n
+    var i = start
+    if moments > 0 {
+      // The maximum in a loop of its own: with it the next one's constants would not fit the registers.
+      while i &+ 2 &* lanes <= end {
+        let v = loadTwo(kind, z, i)
+        m = tg_max(tg_max(m, v.0), v.1)
+        i &+= 2 &* lanes
+      }
+    }
     var (a, b) = (LogitLanes(), LogitLanes())
-    while i &+ 4 &* lanes <= end {
-      let v = loadFour(kind, z, i)
-      m = tg_max(m, tg_max(tg_max(v.0, v.1), tg_max(v.2, v.3)))
-      addLogits(moments, v.0, c, &a)
-      addLogits(moments, v.1, c, &b)
-      addLogits(moments, v.2, c, &a)
-      addLogits(moments, v.3, c, &b)
-      i &+= 4 &* lanes
+    i = start
+    while i &+ 2 &* lanes <= end {
+      let v = loadTwo(kind, z, i)
+      ts_prefetch(z + (i &* elementSize(kind) &+ logitAhead))
+      if moments == 0 { m = tg_max(tg_max(m, v.0), v.1) }
+      addLogits(moments, v.0, c, constants, &a)
+      if moments < 2 { addLogits(moments, v.1, c, constants, &b) } else { addLogits(moments, v.1, c, constants, &a) }
+      i &+= 2 &* lanes
     }
     while i < end {
       let v = i &+ lanes <= end ? load(kind, z, i) : loadPart(kind, z, i, end &- i)
       m = tg_max(m, v)
-      addLogits(moments, v, c, &a)
+      addLogits(moments, v, c, constants, &a)
       i &+= lanes
     }
-    sum = tg_wide_add(sum, a.sum + b.sum)
-    if moments > 0 { first = tg_wide_add(first, a.first + b.first) }
+    tg_wide_add(sums, 0, a.sum + b.sum)
+    if moments > 0 { tg_wide_add(sums, 1, a.first + b.first) }
     if moments > 1 {
-      second = tg_wide_add(second, a.second + b.second)
-      squares = tg_wide_add(squares, a.squares + b.squares)
+      tg_wide_add(sums, 2, a.second + b.second)
+      tg_wide_add(sums, 3, a.squares + b.squares)
     }
+    start = end
   }
   sums.pointee.max = ts_hmax(m)
-  sums.pointee.sum = tg_wide_sum(sum)
-  sums.pointee.first = tg_wide_sum(first)
-  sums.pointee.second = tg_wide_sum(second)
-  sums.pointee.squares = tg_wide_sum(squares)
+  tg_wide_finish(sums)
 }
 
 #if !ISA_V2 && !ISA_NEON
 @inline(__always) func addQuick(
-  _ moments: Int, _ z: F, _ offset: F, _ shift: F, _ near: F, _ sum: inout F, _ first: inout F
+  _ moments: Int, _ z: F, _ quick: QuickExponential, _ offset: F, _ shift: F, _ near: F, _ sum: inout F, _ first: inout F
 ) {
-  let shifted = tg_quick_shifted(z, offset)
-  let scale = tg_quick_scale(shifted)
-  let p = tg_quick_cubic(z, shifted, shift)
+  let shifted = quick.shifted(z, offset)
+  let scale = quick.scale(shifted)
+  let p = quick.cubic(z, shifted, shift)
   if moments == 0 {
     sum = ts_fma(sum, scale, p)
   } else {
@@ -123,38 +173,34 @@ let logitRun = 128
 ) -> Int32 {
   let magic = 12_582_912 - Float(steps)
   let (offset, shift, c) = (ts_splat(magic), ts_splat(magic + 12), ts_splat(near))
+  let quick = QuickExponential(held: moments == 1)
   var upper = tl_splat_bits(0)
   var lower = upper
-  var (sum, first) = (tg_wide_zero(), tg_wide_zero())
+  tg_wide_clear(sums)
   var i = 0
   // A whole number of words; the general kernel takes what is left.
-  let whole = n & ~(4 &* lanes &- 1)
+  let whole = n & ~(2 &* lanes &- 1)
   while i < whole {
     let end = i &+ logitRun < whole ? i &+ logitRun : whole
     var (a, b) = (ts_splat(0), ts_splat(0))
     var (fa, fb) = (a, a)
     while i < end {
       let v = ts_load_words(z + i &* 2)
-      let w = ts_load_words(z + (i &+ 2 &* lanes) &* 2)
-      upper = tg_upper(tg_upper(upper, v), w)
-      lower = tg_lower(tg_lower(lower, v), w)
-      addQuick(moments, tg_even_bf16(v), offset, shift, c, &a, &fa)
-      addQuick(moments, tg_odd_bf16(v), offset, shift, c, &b, &fb)
-      addQuick(moments, tg_even_bf16(w), offset, shift, c, &a, &fa)
-      addQuick(moments, tg_odd_bf16(w), offset, shift, c, &b, &fb)
-      i &+= 4 &* lanes
+      ts_prefetch(z + (i &* 2 &+ logitAhead))
+      upper = tg_upper(upper, v)
+      lower = tg_lower(lower, v)
+      addQuick(moments, tg_even_bf16(v), quick, offset, shift, c, &a, &fa)
+      addQuick(moments, tg_odd_bf16(v), quick, offset, shift, c, &b, &fb)
+      i &+= 2 &* lanes
     }
-    sum = tg_wide_add(sum, a + b)
-    if moments > 0 { first = tg_wide_add(first, fa + fb) }
+    tg_wide_add(sums, 0, a + b)
+    if moments > 0 { tg_wide_add(sums, 1, fa + fb) }
   }
   let (high, low) = (tg_upper_value(upper), tg_lower_value(lower))
-  // A NaN is neither.
+  // A NaN is neither above nor below.
   if !(high <= near + 1) || !(low >= near - 80) || whole != n { return 0 }
   sums.pointee.max = high
-  sums.pointee.sum = tg_wide_sum(sum)
-  sums.pointee.first = tg_wide_sum(first)
-  sums.pointee.second = 0
-  sums.pointee.squares = 0
+  tg_wide_finish(sums)
   return 1
 }
 

@@ -14,8 +14,8 @@
  *   -inf         an entry that is not in the vocabulary: 0 * inf is 0. A row of nothing else gives NaN.
  *   NaN, +inf    anywhere in a row: NaN in the row's outputs (top -1, rank and ties 0); summary counts it and adds nothing.
  *   ignored      rows whose target is ignore_index: every output 0 (top -1), and nothing is added to a summary.
- *   accuracy     sums of f32 lanes over runs of 128 entries, f64 above: the error of lse, nll, entropy is at most 1e-6 max(1, |value|)
- *                for V up to 2^18, that of varentropy 1e-6 max(1, E (z - max z)^2), of probabilities 1e-6.
+ *   accuracy     sums of f32 lanes over runs of 128 entries, f64 above: for V up to 2^18 the error of lse, nll and entropy is
+ *                at most 1e-6 max(1, |value|), that of varentropy 1e-6 max(1, E (z - max z)^2), of probabilities 1e-6.
  * Tensors of any strides; neighbouring entries of a row are the fast case, others are gathered a block at a time.
  * An OpenCL context copies rows to the device and computes there, one work-group a row, in f32.
  */
@@ -77,8 +77,9 @@ typedef struct tamis_logit_outputs {
 
 /* Running sums over the rows that are neither ignored nor NaN. Pass the same struct with the next part of a text: rows are
  * added one after another, so a split changes no bit. All but `tokens`, `entropy` and `nan_rows` need targets.
- * bins: confidence calibration as torchmetrics 1.9.0 has it: n_bins + 1 triples (tokens, sum of confidences, correct ones); bin i
- * holds confidences in [i / n_bins, (i + 1) / n_bins), the last one 1.0. Zeros at first; tamis_calibration_error finishes them. */
+ * bins: confidence calibration as torchmetrics 1.9.0 has it: n_bins + 1 triples (tokens, sum of confidences, correct ones);
+ * bin i holds confidences in [i / n_bins, (i + 1) / n_bins), the last one 1.0. Zeros at first; finished by
+ * tamis_calibration_error. */
 typedef struct tamis_logit_summary {
   uint32_t struct_size;
   int32_t sums;           /* TAMIS_LOGIT_SUM_NLL; which of the sums are wanted, or-ed */
@@ -150,13 +151,13 @@ typedef int32_t tamis_calibration_norm;
 TAMIS_MUST_CHECK tamis_status tamis_calibration_error(const double *bins, int32_t n_bins, tamis_calibration_norm norm,
                                                       double *error);
 
-/* The same with bins of equal mass: n tokens in order of confidence (of equal ones the earlier first), bin i those from
+/* The same with bins of equal mass: n tokens in order of confidence, of equal ones the earlier first, bin i those from
  * i n / n_bins on. PROPOSED. confidence [n] in 0 to 1, correct [n] of 0 and 1. Errors: INVALID_ARGUMENT. Thread: any. */
 TAMIS_MUST_CHECK tamis_status tamis_adaptive_calibration_error(const float *confidence, const uint8_t *correct, int64_t n,
                                                                int32_t n_bins, tamis_calibration_norm norm, double *error);
 
-/* The temperature in 1/1000 to 1000 with the least NLL of the targets: Newton's method in 1 / temperature (convex), one pass over
- * the logits a step, from options->temperature on. nll: the mean at the answer; passes: steps taken; both may be NULL.
+/* The temperature in 1/1000 to 1000 with the least NLL of the targets: Newton's method in 1 / temperature (convex), one pass
+ * over the logits a step, from options->temperature on. nll: the mean at the answer; passes: steps taken; both may be NULL.
  * Rows with NaN or of ignore_index are left out; without any other row it is INVALID_ARGUMENT. PROPOSED. Errors and threads as
  * tamis_logit_metrics. */
 TAMIS_MUST_CHECK tamis_status tamis_fit_temperature(tamis_context *context, const tamis_logit_options *options,
@@ -172,8 +173,8 @@ TAMIS_MUST_CHECK tamis_status tamis_sliding_window_count(int64_t tokens, int64_t
 
 /* Window `index`: the model sees tokens [begin, end) and [scored, end) are counted. Token 0 of a text has no prediction unless
  * a BOS token comes before it. Errors: INVALID_ARGUMENT. Thread: any. */
-TAMIS_MUST_CHECK tamis_status tamis_sliding_window(int64_t tokens, int64_t window, int64_t stride, int64_t index, int64_t *begin,
-                                                   int64_t *scored, int64_t *end);
+TAMIS_MUST_CHECK tamis_status tamis_sliding_window(int64_t tokens, int64_t window, int64_t stride, int64_t index,
+                                                   int64_t *begin, int64_t *scored, int64_t *end);
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,7 @@ typedef struct tk_logit_sums {
   double first;       // d e
   double second;      // d^2 e
   double squares;     // e^2
+  double lanes[4][8]; // of the kernel: those four by lanes
 } tk_logit_sums;
 
 /// The largest entries of a block, NaN left out.
@@ -83,6 +84,18 @@ typedef struct tk_logits {
 
 // ------------------------------------------------------------------------------------------------ vectors
 
+// v, but the compiler cannot know what it is: a constant that stays in a register of a loop instead of being loaded again and
+// again.
+TS_INLINE ts_f tg_hold(ts_f v) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(v));
+#elif defined(__AVX2__)
+  __asm__("" : "+x"(v));
+#endif
+  return v;
+}
+TS_INLINE ts_u tg_hold_bits(ts_u v) { return (ts_u)tg_hold((ts_f)v); }
+
 // The first n < lanes elements, `fill` above. Entries are read one by one: this is the end of a row, not its length.
 TS_INLINE ts_f tg_part_f32(const void *_Nonnull p, ptrdiff_t n, float fill) {
   ts_f v = (ts_f)(fill);
@@ -142,24 +155,31 @@ TS_INLINE ts_f tg_scale(ts_f shifted) {
 #if defined(__AVX2__)
 // e^z over 2^(steps / 8), for 0 <= steps <= 740 and z within 80 of it, in two operations less: a cubic of x = r + 12 (ln 2) / 8 whose
 // square term is gone, so that it is c3 (x (x^2 + b) + h), c3 being in the scale's table. Error below 3.5e-7.
-TS_INLINE ts_f tg_quick_shifted(ts_f z, ts_f offset) { return ts_fma(offset, z, (ts_f)(0x1.715476p3f)); }
-TS_INLINE ts_f tg_quick_cubic(ts_f z, ts_f shifted, ts_f offset) {
-  ts_f x = ts_fma(z, shifted - offset, (ts_f)(-0x1.62e43p-4f));
-  return ts_fma((ts_f)(0x1.000382p+1f), x, ts_fma((ts_f)(0x1.7f4806p+1f), x, x));
-}
-TS_INLINE ts_f tg_quick_scale(ts_f shifted) {
+TS_INLINE ts_u tg_quick_table(void) {
 #define TG_ENTRIES 0x3e242bd6u, 0x3e3307aeu - (1u << 20), 0x3e433bceu - (2u << 20), 0x3e54e75du - (3u << 20), \
                    0x3e682c56u - (4u << 20), 0x3e7d2fc9u - (5u << 20), 0x3e8a0d0fu - (6u << 20), 0x3e968bb2u - (7u << 20)
 #if TS_LANES == 16
   const ts_u table = {TG_ENTRIES, TG_ENTRIES};
-  ts_u entry = (ts_u)_mm512_permutexvar_epi32((__m512i)shifted, (__m512i)table);
 #else
   const ts_u table = {TG_ENTRIES};
-  ts_u entry = (ts_u)_mm256_permutevar8x32_epi32((__m256i)table, (__m256i)shifted);
 #endif
 #undef TG_ENTRIES
+  return table;
+}
+TS_INLINE ts_f tg_quick_shifted(ts_f z, ts_f offset, ts_f steps) { return ts_fma(offset, z, steps); }
+TS_INLINE ts_f tg_quick_cubic(ts_f z, ts_f shifted, ts_f offset, ts_f step, ts_f b, ts_f h) {
+  ts_f x = ts_fma(z, shifted - offset, step);
+  return ts_fma(h, x, ts_fma(b, x, x));
+}
+TS_INLINE ts_f tg_quick_scale(ts_f shifted, ts_u table) {
+#if TS_LANES == 16
+  ts_u entry = (ts_u)_mm512_permutexvar_epi32((__m512i)shifted, (__m512i)table);
+#else
+  ts_u entry = (ts_u)_mm256_permutevar8x32_epi32((__m256i)table, (__m256i)shifted);
+#endif
   return (ts_f)(entry + ((ts_u)shifted << 20));
 }
+TS_INLINE ts_f tg_max_constant(ts_f x, ts_f lowest) { return x < lowest ? lowest : x; }
 // The largest of 16-bit words, signed and unsigned: of bf16 the largest positive number, and the one farthest below 0.
 typedef int16_t tg_signed __attribute__((ext_vector_type(2 * TS_LANES)));
 typedef uint16_t tg_unsigned __attribute__((ext_vector_type(2 * TS_LANES)));
@@ -183,17 +203,30 @@ TS_INLINE float tg_lower_value(ts_u m) {
 }
 #endif
 
-// f64 sums of f32 lanes, in a fixed order.
-TS_INLINE ts_d8 tg_wide_zero(void) { return (ts_d8)(0.0); }
-TS_INLINE ts_d8 tg_wide_add(ts_d8 wide, ts_f v) {
+// f64 sums of f32 lanes, in memory and in a fixed order: in registers they would leave too few for the loops' constants.
+TS_INLINE void tg_wide_clear(tk_logit_sums *_Nonnull sums) { __builtin_memset(sums->lanes, 0, sizeof sums->lanes); }
+TS_INLINE void tg_wide_add(tk_logit_sums *_Nonnull sums, int32_t which, ts_f v) {
+  double *p = sums->lanes[which];
+  ts_d8 wide;
+  __builtin_memcpy(&wide, p, sizeof wide);
 #if TS_LANES == 16
   ts_f8 low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-  return wide + (__builtin_convertvector(low, ts_d8) + __builtin_convertvector(high, ts_d8));
+  wide = wide + (__builtin_convertvector(low, ts_d8) + __builtin_convertvector(high, ts_d8));
 #else
-  return wide + __builtin_convertvector(v, ts_d8);
+  wide = wide + __builtin_convertvector(v, ts_d8);
 #endif
+  __builtin_memcpy(p, &wide, sizeof wide);
 }
-TS_INLINE double tg_wide_sum(ts_d8 v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
+TS_INLINE double tg_wide_total(const tk_logit_sums *_Nonnull sums, int32_t which) {
+  const double *v = sums->lanes[which];
+  return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
+}
+TS_INLINE void tg_wide_finish(tk_logit_sums *_Nonnull sums) {
+  sums->sum = tg_wide_total(sums, 0);
+  sums->first = tg_wide_total(sums, 1);
+  sums->second = tg_wide_total(sums, 2);
+  sums->squares = tg_wide_total(sums, 3);
+}
 
 // max that ignores NaN in x, and one that hands a NaN in x on.
 TS_INLINE ts_f tg_max(ts_f m, ts_f x) { return x > m ? x : m; }
