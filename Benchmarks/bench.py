@@ -19,6 +19,7 @@ from pathlib import Path
 
 import compression
 import encoders
+import logits
 import numpy as np
 import sparse
 import token_metrics
@@ -350,7 +351,8 @@ AREAS = {"prefill": Bench.prefill, "decode": Bench.decode, "tokenselect": Bench.
          "encoder": lambda bench: encoders.run(bench, Row, interleave),
          "compress": lambda bench: compression.run(bench, Row, interleave),
          "tokenizers": lambda bench: tokenizing.run(bench, Row, interleave),
-         "metrics": lambda bench: token_metrics.run(bench, Row, interleave)}
+         "metrics": lambda bench: token_metrics.run(bench, Row, interleave),
+         "logits": lambda bench: logits.run(bench, Row, interleave)}
 
 
 def main() -> None:

@@ -458,6 +458,82 @@ static void call_metrics(input *in) {
   }
 }
 
+/* Logits in the arena, results in arrays that hold whatever shape a tensor may have. */
+static void call_logits(input *in) {
+  static float floats[13][MAX_ELEMENTS];
+  static int32_t ints[3][MAX_ELEMENTS], targets[MAX_ELEMENTS];
+  static double bins[3 * 65];
+  tamis_logit_options o = TAMIS_LOGIT_OPTIONS_INIT;
+  tamis_logit_outputs out = TAMIS_LOGIT_OUTPUTS_INIT;
+  tamis_logit_summary sum = TAMIS_LOGIT_SUMMARY_INIT;
+  tamis_divergence_outputs two = TAMIS_DIVERGENCE_OUTPUTS_INIT;
+  tamis_context *c = a_context(in);
+  const int64_t rows = 1 + below(in, 6), width = 1 + below(in, 40);
+  tamis_tensor z = chance(in, 2) ? tensor2(in, rows, width) : tensor3(in, 1 + below(in, 3), rows, width);
+  tamis_tensor w = chance(in, 2) ? z : tensor2(in, rows, width);
+  const int32_t *y = chance(in, 8) ? NULL : targets;
+  double value[2];
+  int64_t number[3];
+  int calls = 0;
+  for (int i = 0; i < MAX_ELEMENTS; i++) targets[i] = (int32_t)(i % width);
+  if (chance(in, 4)) targets[below(in, 8)] = wild32(in);
+  if (chance(in, 4)) targets[below(in, 8)] = -100;
+  o.struct_size = struct_size(in, sizeof o);
+  o.top_k = chance(in, 3) ? wild32(in) : 1 + (int32_t)below(in, 6);
+  o.ignore_index = chance(in, 8) ? wild32(in) : -100;
+  o.reserved = chance(in, 40);
+  o.temperature = chance(in, 2) ? 1 : (double)wild_float(in);
+  o.label_smoothing = chance(in, 2) ? 0 : (double)wild_float(in) / 4;
+  if (chance(in, 4)) o.progress = go_on, o.progress_user = &calls;
+  const tamis_logit_options *options = chance(in, 8) ? NULL : &o;
+  switch (below(in, 6)) {
+    case 0:
+    case 1: {
+      float **f[] = {&out.nll, &out.loss, &out.lse, &out.entropy, &out.varentropy, &out.collision, &out.confidence, &out.margin,
+                     &out.probability, &out.brier, &out.top_k_mass, &out.mean};
+      int32_t **n[] = {&out.top, &out.rank, &out.ties};
+      for (int i = 0; i < 12; i++) *f[i] = chance(in, 2) ? floats[chance(in, 40) ? 0 : i] : NULL;
+      for (int i = 0; i < 3; i++) *n[i] = chance(in, 2) ? ints[i] : NULL;
+      if (chance(in, 20)) out.nll = (float *)z.data;
+      out.struct_size = struct_size(in, sizeof out);
+      sum.struct_size = struct_size(in, sizeof sum);
+      sum.sums = chance(in, 8) ? wild32(in) : (int32_t)below(in, 64);
+      sum.n_bins = chance(in, 8) ? wild32(in) : (int32_t)below(in, 65);
+      if (sum.n_bins > 64 && sum.n_bins <= 65536) sum.n_bins = 64;
+      sum.bins = sum.n_bins && !chance(in, 12) ? bins : NULL;
+      sum.tokens = chance(in, 12) ? wild(in) : 3;
+      judged(tamis_logit_metrics(c, options, maybe(in, &z), y, chance(in, 4) ? NULL : &out, chance(in, 2) ? NULL : &sum));
+      break;
+    }
+    case 2:
+      two.kl = floats[0], two.reverse_kl = chance(in, 2) ? floats[1] : NULL, two.js = chance(in, 2) ? floats[2] : NULL;
+      two.total_variation = chance(in, 2) ? floats[chance(in, 8) ? 0 : 3] : NULL;
+      two.struct_size = struct_size(in, sizeof two);
+      judged(tamis_logit_divergence(c, options, maybe(in, &z), maybe(in, &w), chance(in, 12) ? NULL : &two));
+      break;
+    case 3:
+      judged(tamis_contrastive_log_probs(c, options, maybe(in, &z), maybe(in, &w), y, (double)wild_float(in),
+                                         chance(in, 12) ? NULL : floats[12]));
+      break;
+    case 4:
+      judged(tamis_fit_temperature(c, options, maybe(in, &z), y, chance(in, 12) ? NULL : value, chance(in, 2) ? NULL : value + 1,
+                                   chance(in, 2) ? NULL : ints[0]));
+      break;
+    default: {
+      uint8_t correct[40];
+      float confidence[40];
+      for (int i = 0; i < 40; i++) correct[i] = (uint8_t)below(in, 2), confidence[i] = wild_float(in) / 4;
+      for (int i = 0; i < 3 * 65; i++) bins[i] = (double)wild_float(in);
+      const int32_t wide = chance(in, 3) ? wild32(in) : 10;
+      judged(tamis_calibration_error(bins, wide > 64 && wide <= 65536 ? 64 : wide, wild32(in), value));
+      judged(tamis_adaptive_calibration_error(confidence, correct, below(in, 40), wide, (int32_t)below(in, 4), value));
+      (void)tamis_perplexity((double)wild_float(in), (double)wild(in)), (void)tamis_bits_per_unit(1, (double)wild_float(in));
+      judged(tamis_sliding_window_count(wild(in), wild(in), wild(in), chance(in, 12) ? NULL : number));
+      judged(tamis_sliding_window(wild(in), wild(in), wild(in), wild(in), number, number + 1, chance(in, 12) ? NULL : number + 2));
+    }
+  }
+}
+
 static void set_up(void) {
   tamis_kv_options o = TAMIS_KV_OPTIONS_INIT;
   tamis_selector_options so = TAMIS_SELECTOR_OPTIONS_INIT;
@@ -481,7 +557,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static void (*const calls[])(input *) = {call_context, call_cache,  call_selector,  call_sequences, call_sequences,
                                            call_append,  call_append, call_attend,    call_attend,    call_attention,
                                            call_ops,     call_sparse, call_act,       call_act,       call_zero_tuning,
-                                           call_metrics, call_metrics};
+                                           call_metrics, call_metrics,  call_logits,    call_logits};
   input in = {data, size};
   float before[16];
   if (!good_context) set_up();

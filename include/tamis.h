@@ -22,6 +22,7 @@
  *   bleu.h        BLEU of token ids as NLTK, sacreBLEU, torchmetrics and TensorBLEU have it; n-gram statistics
  *   word_ids.h    texts as the scorers cut them, as ids
  *   sequence_metrics.h  chrF, TER, ROUGE, METEOR, F1, edit distances, diversity
+ *   logit_metrics.h     from logits: NLL, entropy, ranks, calibration, divergences
  *   tokenization_metrics.h  fertility, compression, parity, Renyi efficiency of tokenizers
  *   charbench.h   CharBench: questions about the characters of words
  *   needle_threading.h  Needle Threading: long-context tasks of UUID pairs, their scores, effective context length
@@ -50,6 +51,7 @@
 #include "tamis/bleu.h"
 #include "tamis/word_ids.h"
 #include "tamis/sequence_metrics.h"
+#include "tamis/logit_metrics.h"
 #include "tamis/tokenization_metrics.h"
 #include "tamis/charbench.h"
 #include "tamis/needle_threading.h"

@@ -29,6 +29,7 @@ import CShims
   fillPrefill(&table.pointee.prefill)
   fillLinear(&table.pointee.linear)
   fillBoundaries(&table.pointee.boundaries)
+  fillLogits(&table.pointee.logits)
 }
 
 @inline(__always) func fillRows(_ table: UnsafeMutablePointer<tk_table>) {

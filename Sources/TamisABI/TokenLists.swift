@@ -25,7 +25,8 @@ func tokenLists(_ pointer: UnsafePointer<tamis_token_lists>?, _ name: StaticStri
     try require(raw.lengths == nil, "\(name)->lengths is set; expected NULL with starts")
     try require(raw.width == 0, "\(name)->width is \(raw.width); expected 0 with starts")
     try list(starts, sequences + 1, "starts")
-    try require(starts[0] >= 0, "\(name)->starts[0] is \(starts[0]); expected at least 0")
+    try require(
+      starts[0] >= 0 && starts[0] <= Int64(countLimit), "\(name)->starts[0] is \(starts[0]); expected 0 to \(countLimit)")
     for i in 0..<sequences {
       try require(
         starts[i + 1] >= starts[i] && starts[i + 1] <= Int64(countLimit),

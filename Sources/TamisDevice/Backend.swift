@@ -80,6 +80,15 @@ public protocol Backend: AnyObject {
   /// A copy of the batch on the device. Default: `unsupported`.
   func store(_ batch: TokenBatch) throws(TamisError) -> any StoredTokens
 
+  // MARK: logits
+
+  /// Statistics of rows of logits: into[i] is what `job` asks of row rows.lowerBound + i. Skipped rows get a new `LogitRow`.
+  /// Default: on the CPU, whatever the device.
+  func summarise(_ job: LogitJob, rows: Range<Int>, into: UnsafeMutablePointer<LogitRow>) throws(TamisError)
+
+  /// Two models' rows against each other. Default: on the CPU.
+  func compare(_ job: LogitPairJob, rows: Range<Int>, into: UnsafeMutablePointer<LogitPairRow>) throws(TamisError)
+
   // MARK: host work
 
   /// Work of the host beside the device's operations: tokenizing, clustering, spans. Runs `body(task)` for every task in

@@ -17,7 +17,7 @@ for c in g++ clang++; do command -v $c >/dev/null && compilers_cxx+=($c); done
 
 for header in tamis.h tamis/core.h tamis/attention.h tamis/sinks.h tamis/sparse_attention.h tamis/kv_cache.h tamis/retrieval.h tamis/ops.h tamis/weights.h tamis/span.h \
   tamis/text_scores.h tamis/clusters.h tamis/annotation.h tamis/bleu.h tamis/word_ids.h tamis/sequence_metrics.h \
-  tamis/tokenization_metrics.h tamis/charbench.h tamis/needle_threading.h; do
+  tamis/logit_metrics.h tamis/tokenization_metrics.h tamis/charbench.h tamis/needle_threading.h; do
   for c in "${compilers_c[@]}"; do
     for std in c99 c11; do
       try "$header as $std with $c" "$c" -std=$std "${strict[@]}" -x c -include "$header" /dev/null

@@ -456,6 +456,58 @@ AT(tamis_chrf_options, beta, 16);
 AT(tamis_chrf_options, progress, 24);
 AT(tamis_chrf_options, progress_user, 32);
 
+SIZE(tamis_logit_options, 48);
+AT(tamis_logit_options, struct_size, 0);
+AT(tamis_logit_options, top_k, 4);
+AT(tamis_logit_options, ignore_index, 8);
+AT(tamis_logit_options, reserved, 12);
+AT(tamis_logit_options, temperature, 16);
+AT(tamis_logit_options, label_smoothing, 24);
+AT(tamis_logit_options, progress, 32);
+AT(tamis_logit_options, progress_user, 40);
+
+SIZE(tamis_logit_outputs, 128);
+AT(tamis_logit_outputs, struct_size, 0);
+AT(tamis_logit_outputs, reserved, 4);
+AT(tamis_logit_outputs, nll, 8);
+AT(tamis_logit_outputs, loss, 16);
+AT(tamis_logit_outputs, lse, 24);
+AT(tamis_logit_outputs, entropy, 32);
+AT(tamis_logit_outputs, varentropy, 40);
+AT(tamis_logit_outputs, collision, 48);
+AT(tamis_logit_outputs, confidence, 56);
+AT(tamis_logit_outputs, margin, 64);
+AT(tamis_logit_outputs, probability, 72);
+AT(tamis_logit_outputs, brier, 80);
+AT(tamis_logit_outputs, top_k_mass, 88);
+AT(tamis_logit_outputs, mean, 96);
+AT(tamis_logit_outputs, top, 104);
+AT(tamis_logit_outputs, rank, 112);
+AT(tamis_logit_outputs, ties, 120);
+
+SIZE(tamis_logit_summary, 88);
+AT(tamis_logit_summary, struct_size, 0);
+AT(tamis_logit_summary, sums, 4);
+AT(tamis_logit_summary, n_bins, 8);
+AT(tamis_logit_summary, reserved, 12);
+AT(tamis_logit_summary, bins, 16);
+AT(tamis_logit_summary, tokens, 24);
+AT(tamis_logit_summary, nan_rows, 32);
+AT(tamis_logit_summary, correct, 40);
+AT(tamis_logit_summary, within_top_k, 48);
+AT(tamis_logit_summary, nll, 56);
+AT(tamis_logit_summary, loss, 64);
+AT(tamis_logit_summary, entropy, 72);
+AT(tamis_logit_summary, brier, 80);
+
+SIZE(tamis_divergence_outputs, 40);
+AT(tamis_divergence_outputs, struct_size, 0);
+AT(tamis_divergence_outputs, reserved, 4);
+AT(tamis_divergence_outputs, kl, 8);
+AT(tamis_divergence_outputs, reverse_kl, 16);
+AT(tamis_divergence_outputs, js, 24);
+AT(tamis_divergence_outputs, total_variation, 32);
+
 SIZE(tamis_token_sums, 96);
 AT(tamis_token_sums, struct_size, 0);
 AT(tamis_token_sums, reserved, 4);

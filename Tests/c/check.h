@@ -127,6 +127,7 @@ void test_dhsa(void);
 void test_annotation(void);
 void test_compression(void);
 void test_metrics(void);
+void test_logit_metrics(void);
 void test_tasks(void);
 void test_signals(void);
 void test_threads(void);

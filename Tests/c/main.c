@@ -18,6 +18,7 @@ int main(int argc, char **argv) {
       {"text_scores", test_text_scores}, {"clusters", test_clusters}, {"annotation", test_annotation},
       {"compression", test_compression}, {"dhsa", test_dhsa},
       {"metrics", test_metrics},     {"tasks", test_tasks},         {"signals", test_signals},
+      {"logit_metrics", test_logit_metrics},
   };
   if (argc > 1 && strcmp(argv[1], "isa") == 0) {
     static char info[16384];

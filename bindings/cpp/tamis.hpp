@@ -162,6 +162,7 @@ inline void init(tamis_compress_options &o) { tamis_compress_options_init(&o); }
 inline void init(tamis_boundary_options &o) { tamis_boundary_options_init(&o); }
 inline void init(tamis_chunk_index_options &o) { tamis_chunk_index_options_init(&o); }
 inline void init(tamis_bleu_options &o) { tamis_bleu_options_init(&o); }
+inline void init(tamis_logit_options &o) { tamis_logit_options_init(&o); }
 inline void init(tamis_word_options &o) { tamis_word_options_init(&o); }
 inline void init(tamis_chrf_options &o) { tamis_chrf_options_init(&o); }
 inline void init(tamis_token_report_options &o) { tamis_token_report_options_init(&o); }
@@ -1318,6 +1319,52 @@ inline tamis_key_report key_diagnostic(const Context &context, const Tensor &log
   tamis_key_report report = TAMIS_KEY_REPORT_INIT;
   check(tamis_key_diagnostic(context.get(), &options, &logits, clusters.data(), keys, nullptr, nullptr, &report));
   return report;
+}
+
+// ------------------------------------------------------------------------------------------------ logits
+
+/// Running sums over tokens, and the calibration bins they fill; pass it with every part of a text.
+class LogitSummary : public tamis_logit_summary {
+ public:
+  explicit LogitSummary(std::int32_t wanted = TAMIS_LOGIT_SUM_NLL, std::int32_t bins_wanted = 0)
+      : tamis_logit_summary(TAMIS_LOGIT_SUMMARY_INIT),
+        triples_(bins_wanted > 0 ? 3 * (static_cast<std::size_t>(bins_wanted) + 1) : 0) {
+    sums = wanted;
+    n_bins = bins_wanted;
+    bins = triples_.empty() ? nullptr : triples_.data();
+  }
+  LogitSummary(const LogitSummary &) = delete;
+  LogitSummary &operator=(const LogitSummary &) = delete;
+
+  double perplexity() const { return tamis_perplexity(nll, static_cast<double>(tokens)); }
+  double bits_per_byte(double bytes) const { return tamis_bits_per_unit(nll, bytes); }
+  double calibration_error(tamis_calibration_norm norm = TAMIS_CALIBRATION_L1) const {
+    double error = 0;
+    check(tamis_calibration_error(bins, n_bins, norm, &error));
+    return error;
+  }
+
+ private:
+  std::vector<double> triples_;
+};
+
+/// Statistics of rows of logits to the arrays of `outputs`, and their sums to `summary`; either may be nullptr.
+inline void logit_metrics(const Context &context, const Tensor &logits, const std::int32_t *targets, tamis_logit_outputs *outputs,
+                          LogitSummary *summary = nullptr,
+                          const tamis_logit_options &options = defaults<tamis_logit_options>()) {
+  check(tamis_logit_metrics(context.get(), &options, &logits, targets, outputs, summary));
+}
+
+/// KL of each row of p from that of q, in nats.
+inline std::vector<float> kl_divergence(const Context &context, const Tensor &p, const Tensor &q,
+                                        const tamis_logit_options &options = defaults<tamis_logit_options>()) {
+  std::size_t rows = 1;
+  for (int i = 0; i + 1 < p.ndim; ++i) rows *= static_cast<std::size_t>(p.shape[i] < 0 ? 0 : p.shape[i]);
+  std::vector<float> kl(rows);
+  tamis_divergence_outputs outputs = TAMIS_DIVERGENCE_OUTPUTS_INIT;
+  outputs.kl = kl.data();
+  check(tamis_logit_divergence(context.get(), &options, &p, &q, &outputs));
+  return kl;
 }
 
 }  // namespace tamis

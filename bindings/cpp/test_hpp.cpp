@@ -634,12 +634,29 @@ void signals() {
   EXPECT(status_of([&] { tamis::key_diagnostic(context, logits, clusters); }) == TAMIS_ERR_INVALID_ARGUMENT);
 }
 
+void logits() {
+  tamis::Context context;
+  const float z[] = {0, 0, 0, 0, 5, 0, 0, 0};
+  const std::int32_t targets[] = {3, 0};
+  const tamis::Tensor rows(z, {2, 4});
+  tamis::LogitSummary summary(TAMIS_LOGIT_SUM_NLL | TAMIS_LOGIT_SUM_CORRECT, 10);
+  float nll[2];
+  tamis_logit_outputs outputs = TAMIS_LOGIT_OUTPUTS_INIT;
+  outputs.nll = nll;
+  tamis::logit_metrics(context, rows, targets, &outputs, &summary);
+  EXPECT(std::abs(nll[0] - std::log(4.0f)) < 1e-6f && summary.tokens == 2 && summary.correct == 1);
+  EXPECT(summary.perplexity() > 1 && summary.perplexity() < 4 && summary.calibration_error() > 0);
+  EXPECT(std::abs(summary.bits_per_byte(1) - summary.nll / std::log(2.0)) < 1e-12);
+  EXPECT(tamis::kl_divergence(context, rows, rows) == std::vector<float>({0, 0}));
+  EXPECT(status_of([&] { tamis::logit_metrics(context, rows, nullptr, &outputs); }) == TAMIS_ERR_INVALID_ARGUMENT);
+}
+
 }  // namespace
 
 int main() {
   for (void (*test)() :
        {tensors, library, retrieval, ownership, snapshots, operations, sinks, weights, tokenizers, encoders, compression,
-        chunks, sparse_prefill, metrics, tasks, signals}) {
+        chunks, sparse_prefill, metrics, tasks, signals, logits}) {
     try {
       test();
     } catch (const std::exception &e) {

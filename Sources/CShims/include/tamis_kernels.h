@@ -7,6 +7,7 @@
 
 #include "tamis_boundaries.h"
 #include "tamis_linear.h"
+#include "tamis_logits.h"
 #include "tamis_prefill.h"
 
 // Rows of keys or values of one dtype and head: row t begins at base + (rows ? rows[t] : t) * stride elements; an i8 row is
@@ -138,6 +139,7 @@ typedef struct tk_table {
   tk_prefill prefill;
   tk_linear linear;
   tk_boundaries boundaries;
+  tk_logits logits;
 } tk_table;
 
 void tk_fill_v2(tk_table *_Nonnull table);

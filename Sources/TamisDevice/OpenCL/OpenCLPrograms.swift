@@ -3,7 +3,7 @@ import TamisCore
 
 /// One .cl file.
 enum OpenCLOperation: String {
-  case append, attendDecode, attendPrefill, attendMerge, attendRagged, attendTiles, embed, linear, ngrams, score, vote, topK
+  case append, attendDecode, attendPrefill, attendMerge, attendRagged, attendTiles, embed, linear, logits, ngrams, score, vote, topK
 
   var source: String {
     switch self {
@@ -15,6 +15,7 @@ enum OpenCLOperation: String {
     case .attendTiles: EmbeddedKernels.attendTiles
     case .embed: EmbeddedKernels.embed
     case .linear: EmbeddedKernels.linear
+    case .logits: EmbeddedKernels.logits
     case .ngrams: EmbeddedKernels.ngrams
     case .score: EmbeddedKernels.score
     case .vote: EmbeddedKernels.vote

@@ -182,6 +182,7 @@ INIT = [
     "tamis_cluster_options", "tamis_annotate_options", "tamis_compressor_options", "tamis_compress_options",
     "tamis_bleu_options", "tamis_word_options", "tamis_chrf_options",
     "tamis_cdpo_weight_options", "tamis_treg_options", "tamis_rmt_options", "tamis_caft_options", "tamis_key_options",
+    "tamis_logit_options",
 ]
 
 

@@ -1294,6 +1294,71 @@ class tamis_key_report(Structure):
     ]
 
 
+# -------------------------------------------------------------------------------------------------- logit_metrics.h
+
+TAMIS_LOGIT_SUM_NLL = 1
+TAMIS_LOGIT_SUM_LOSS = 2
+TAMIS_LOGIT_SUM_ENTROPY = 4
+TAMIS_LOGIT_SUM_CORRECT = 8
+TAMIS_LOGIT_SUM_TOP_K = 16
+TAMIS_LOGIT_SUM_BRIER = 32
+
+tamis_calibration_norm = c_int32
+TAMIS_CALIBRATION_L1 = 0
+TAMIS_CALIBRATION_L2 = 1
+TAMIS_CALIBRATION_MAX = 2
+
+
+class tamis_logit_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("top_k", c_int32),
+        ("ignore_index", c_int32),
+        ("reserved", c_uint32),
+        ("temperature", c_double),
+        ("label_smoothing", c_double),
+        ("progress", tamis_progress_fn),
+        ("progress_user", c_void_p),
+    ]
+
+
+class tamis_logit_outputs(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        *((name, POINTER(c_float)) for name in (
+            "nll", "loss", "lse", "entropy", "varentropy", "collision", "confidence", "margin", "probability", "brier",
+            "top_k_mass", "mean")),
+        *((name, POINTER(c_int32)) for name in ("top", "rank", "ties")),
+    ]
+
+
+class tamis_logit_summary(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("sums", c_int32),
+        ("n_bins", c_int32),
+        ("reserved", c_uint32),
+        ("bins", POINTER(c_double)),
+        ("tokens", c_int64),
+        ("nan_rows", c_int64),
+        ("correct", c_int64),
+        ("within_top_k", c_int64),
+        ("nll", c_double),
+        ("loss", c_double),
+        ("entropy", c_double),
+        ("brier", c_double),
+    ]
+
+
+class tamis_divergence_outputs(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        *((name, POINTER(c_float)) for name in ("kl", "reverse_kl", "js", "total_variation")),
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 _context = POINTER(tamis_context)
@@ -1336,6 +1401,7 @@ _needle_task = POINTER(tamis_needle_task)
 _u64 = POINTER(c_uint64)
 _answers = POINTER(tamis_answers)
 _targets = POINTER(tamis_sparse_targets)
+_logit_options = POINTER(tamis_logit_options)
 
 Status = tamis_status
 
@@ -1558,6 +1624,20 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "tamis_distinct_ngrams": (Status, (_lists, c_int32, _i64, _i64)),
     "tamis_self_bleu": (Status, (_lists, c_int32, _f64)),
     "tamis_repetition": (Status, (_lists, c_int64, _i64)),
+    # logit_metrics.h
+    "tamis_logit_options_init": (None, (_logit_options,)),
+    "tamis_logit_metrics": (
+        Status,
+        (_context, _logit_options, _tensor, _i32, POINTER(tamis_logit_outputs), POINTER(tamis_logit_summary))),
+    "tamis_logit_divergence": (Status, (_context, _logit_options, _tensor, _tensor, POINTER(tamis_divergence_outputs))),
+    "tamis_contrastive_log_probs": (Status, (_context, _logit_options, _tensor, _tensor, _i32, c_double, _f32)),
+    "tamis_perplexity": (c_double, (c_double, c_double)),
+    "tamis_bits_per_unit": (c_double, (c_double, c_double)),
+    "tamis_calibration_error": (Status, (_f64, c_int32, tamis_calibration_norm, _f64)),
+    "tamis_adaptive_calibration_error": (Status, (_f32, _u8, c_int64, c_int32, tamis_calibration_norm, _f64)),
+    "tamis_fit_temperature": (Status, (_context, _logit_options, _tensor, _i32, _f64, _f64, _i32)),
+    "tamis_sliding_window_count": (Status, (c_int64, c_int64, c_int64, _i64)),
+    "tamis_sliding_window": (Status, (c_int64, c_int64, c_int64, c_int64, _i64, _i64, _i64)),
     # tokenization_metrics.h
     "tamis_token_statistics_create": (Status, (c_int32, POINTER(_token_statistics))),
     "tamis_token_statistics_destroy": (None, (_token_statistics,)),
