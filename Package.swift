@@ -57,8 +57,11 @@ let package = Package(
     .target(
       name: "TamisText", dependencies: ["TamisCore", "TamisDevice", "CShims"],
       exclude: ["Unicode/generate_tables.py", "Unicode/newer_characters.py", "Unicode/newer_characters.txt"]),
-    // For size as well: its inner loops carry @_optimize(speed).
-    .target(name: "TamisMetrics", dependencies: ["TamisCore", "TamisDevice", "CShims"], swiftSettings: small),
+    // For size as well: its inner loops carry @_optimize(speed). Their classes are used by one thread each, so checks of
+    // exclusive access are left to the debug build.
+    .target(
+      name: "TamisMetrics", dependencies: ["TamisCore", "TamisDevice", "CShims"],
+      swiftSettings: small + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]),
     .target(
       name: "Tamis", dependencies: ["TamisCore", "TamisDevice", "TamisAttention", "TamisText", "TamisMetrics", "CShims"]),
     .target(

@@ -1,4 +1,5 @@
-"""The metrics area of bench.py: ours against nltk, sacrebleu, torchmetrics, rouge-score, jiwer and rapidfuzz in the same run, one thread.
+"""The metrics area of bench.py: ours against nltk, sacrebleu, torchmetrics, rouge-score, jiwer and rapidfuzz in the same run; these
+use one thread.
 
 Ids and lines come from real text (Tests/parity/corpus.py); hypotheses are the references with one token in four changed.
 """
@@ -37,7 +38,7 @@ def changed(ids, rng):
 
 def run(bench, Row, interleave) -> None:
     warnings.simplefilter("ignore")
-    ctx = tamis.Context(threads=1)
+    ctx = bench.ctx
     batches(bench, Row, interleave, ctx)
     corpora(bench, Row, interleave, ctx)
     growth(bench, Row, interleave, ctx)
@@ -47,7 +48,7 @@ def add(bench, Row, case, times, peers, goal, tokens, wrong, note=""):
     ours = times["ours"]
     first = peers[0]
     bench.add(Row(
-        "Metrics, one thread", case, ours.min, ours.median, first, times[first].min, times[first].median,
+        f"Metrics, {bench.options.threads} threads", case, ours.min, ours.median, first, times[first].min, times[first].median,
         {p: times[p].median / ours.median for p in peers}, goal, 1e6 * ours.median / tokens, "ns/token", error=wrong, note=note))
 
 
@@ -175,4 +176,4 @@ def growth(bench, Row, interleave, ctx) -> None:
         hypotheses = changed(ids, rng)
         t = interleave({"ours": lambda: metrics.bleu(hypotheses, ids, corpus=True, ctx=ctx)}, seconds=1, least=2)["ours"]
         bench.add(Row(
-            "Metrics, one thread", f"corpus BLEU of {tokens} ids, 100 a line", t.min, t.median, rate=1e6 * t.median / tokens, unit="ns/token"))
+            f"Metrics, {bench.options.threads} threads", f"corpus BLEU of {tokens} ids, 100 a line", t.min, t.median, rate=1e6 * t.median / tokens, unit="ns/token"))
