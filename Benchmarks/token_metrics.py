@@ -176,4 +176,5 @@ def growth(bench, Row, interleave, ctx) -> None:
         hypotheses = changed(ids, rng)
         t = interleave({"ours": lambda: metrics.bleu(hypotheses, ids, corpus=True, ctx=ctx)}, seconds=1, least=2)["ours"]
         bench.add(Row(
-            f"Metrics, {bench.options.threads} threads", f"corpus BLEU of {tokens} ids, 100 a line", t.min, t.median, rate=1e6 * t.median / tokens, unit="ns/token"))
+            f"Metrics, {bench.options.threads} threads", f"corpus BLEU of {tokens} ids, 100 a line", t.min, t.median,
+            rate=1e6 * t.median / tokens, unit="ns/token"))

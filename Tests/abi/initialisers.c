@@ -59,8 +59,13 @@ uint32_t tamis_test_initialisers(void) {
   tamis_logit_summary logit_summary = TAMIS_LOGIT_SUMMARY_INIT;
   tamis_divergence_outputs divergence = TAMIS_DIVERGENCE_OUTPUTS_INIT;
   const uint32_t logits = logit.struct_size + logit_outputs.struct_size + logit_summary.struct_size + divergence.struct_size;
-  return logits + tasks + cdpo.struct_size + treg.struct_size + rmt.struct_size + caft.struct_size + keys.struct_size + key_report.struct_size +
-         bleu.struct_size + bleu_report.struct_size + words.struct_size + chrf.struct_size + zero.struct_size + tuned.struct_size + act.struct_size + prefill.struct_size + boundaries.struct_size + chunks.struct_size + tokenizer.struct_size + encode.struct_size + encoded.struct_size + compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size + specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size + annotate.struct_size +
-         annotated.struct_size + context.struct_size + attention.struct_size + kv.struct_size + selector.struct_size + stats.struct_size +
-         tiles.struct_size + sparse.struct_size + (uint32_t)rope.style + encoder.struct_size + info.struct_size;
+  return logits + tasks + cdpo.struct_size + treg.struct_size + rmt.struct_size + caft.struct_size + keys.struct_size +
+         key_report.struct_size + bleu.struct_size + bleu_report.struct_size + words.struct_size + chrf.struct_size +
+         zero.struct_size + tuned.struct_size + act.struct_size + prefill.struct_size + boundaries.struct_size +
+         chunks.struct_size + tokenizer.struct_size + encode.struct_size + encoded.struct_size +
+         compressor.struct_size + compress.struct_size + compression.struct_size + text.struct_size +
+         specpc.struct_size + cluster.struct_size + clusters.struct_size + annotation.struct_size +
+         annotate.struct_size + annotated.struct_size + context.struct_size + attention.struct_size + kv.struct_size +
+         selector.struct_size + stats.struct_size + tiles.struct_size + sparse.struct_size + (uint32_t)rope.style +
+         encoder.struct_size + info.struct_size;
 }

@@ -1272,6 +1272,7 @@ inline double effective_context_length(span<const double> lengths, span<const do
   check(tamis_effective_context_length(lengths.data(), accuracies.data(), static_cast<std::int64_t>(lengths.size()), threshold,
                                        &length));
   return length;
+}
 
 // ------------------------------------------------------------------------------------------------ training signals
 

@@ -611,6 +611,7 @@ void tasks() {
   const double sizes[] = {10, 20}, shares[] = {1, 0};
   EXPECT(std::abs(tamis::effective_context_length(sizes, shares) - 10 * std::pow(2, 0.25)) < 1e-12);
   EXPECT(status_of([&] { tamis::effective_context_length(sizes, {shares, 1}); }) == TAMIS_ERR_INVALID_ARGUMENT);
+}
 
 void signals() {
   const double current[] = {0, 1, 1, 1, 1, 1}, history[] = {0, 3, 1, 2, 2, 1.5}, attention[] = {1, 0.1, 0.9, 0.2, 0.2, 0.4};

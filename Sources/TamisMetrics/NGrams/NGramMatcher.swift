@@ -161,7 +161,8 @@ private struct Room<Slot: FixedWidthInteger & UnsignedInteger, Key: FixedWidthIn
   @_optimize(speed)
   func match(
     _ memory: UnsafeMutableRawPointer, _ hypothesisLists: TokenLists, _ hypothesisRange: Range<Int>,
-    _ referenceLists: TokenLists, _ referenceRange: Range<Int>, _ maxN: Int, _ excluded: Int32?, _ orders: [Int32]?, _ matches: UnsafeMutablePointer<Int64>
+    _ referenceLists: TokenLists, _ referenceRange: Range<Int>, _ maxN: Int, _ excluded: Int32?, _ orders: [Int32]?,
+    _ matches: UnsafeMutablePointer<Int64>
   ) {
     func at<T>(_ offset: Int, _ type: T.Type) -> UnsafeMutablePointer<T> { (memory + offset).assumingMemoryBound(to: T.self) }
     let h = Side(
