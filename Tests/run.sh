@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every test of the project, one suite after another; the closing line is `N passed, N failed`.
-#   Tests/run.sh [suite..]     suites: swift isa c kernels emulated abi cmake cpp python examples fuzz
+#   Tests/run.sh [suite..]     suites: swift isa c kernels emulated abi cli cmake cpp python examples fuzz
 # A suite is a command that ends with a line of its own that says how many passed and failed. Logs: .build/test-logs/.
 { # read whole before it runs: an edit of this file does not disturb a run
 set -u
@@ -12,7 +12,7 @@ library=$root/.build/release/libtamis.so
 export TAMIS_LIBRARY_PATH=$library
 export POCL_CACHE_DIR=${POCL_CACHE_DIR:-$root/.build/pocl-cache}
 mkdir -p "$logs" "$binaries" "$POCL_CACHE_DIR"
-wanted=" ${*:-swift isa c kernels emulated abi cmake cpp python examples fuzz} "
+wanted=" ${*:-swift isa c kernels emulated abi cli cmake cpp python examples fuzz} "
 total_passed=0 total_failed=0
 
 # "passed failed" of a log, in the words of whichever tool wrote it; lines of one tool are added up.
@@ -95,6 +95,10 @@ if has isa; then
     suite "swift-$level" env TAMIS_ISA="$level" swift test --skip-build --filter 'TamisCoreTests|TamisDeviceTests'
     suite "c-$level" env TAMIS_ISA="$level" "$binaries/c"
   done
+fi
+if has cli; then
+  step build-cli swift build -c release --product tamis-cli
+  suite cli Tests/cli/run.sh
 fi
 if has cmake; then suite cmake Tests/cmake/run.sh "$library"; fi
 if has cpp; then

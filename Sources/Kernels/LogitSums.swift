@@ -198,7 +198,7 @@ let logitAhead = 2048
   }
   let (high, low) = (tg_upper_value(upper), tg_lower_value(lower))
   // A NaN is neither above nor below.
-  if !(high <= near + 1) || !(low >= near - 80) || whole != n { return 0 }
+  if !(high <= near + (moments == 0 ? 16 : 3)) || !(low >= near - 80) || whole != n { return 0 }
   sums.pointee.max = high
   tg_wide_finish(sums)
   return 1

@@ -40,7 +40,8 @@ typedef struct tk_logit_pair {
 
 typedef void (*tk_logit_moments)(const void *_Nonnull z, ptrdiff_t n, float reference, tk_logit_sums *_Nonnull sums);
 /// `steps` (ln 2) / 8 is the reference of e, and `near`, a float close to it, that of d. Nothing is known about entries
-/// outside near - 80 to near + 1, of which NaN and -inf are two: 0 is returned and the sums are of no use. `near` lies in 0 to 64;
+/// outside near - 80 to near + 16 (with first moments near + 3), of which NaN and -inf are two: 0 is returned and the sums are
+/// of no use. `near` lies in 0 to 64;
 /// `max` is the largest entry if that is above 0, and 0 if not.
 typedef int32_t (*tk_logit_quick)(const void *_Nonnull z, ptrdiff_t n, int32_t steps, float near, tk_logit_sums *_Nonnull sums);
 typedef void (*tk_logit_largest)(const void *_Nonnull z, ptrdiff_t n, tk_logit_top *_Nonnull top);

@@ -11,14 +11,14 @@ import Glibc
 /// Statistics of rows of logits by blocks that stay in the first-level cache: the kernels of a block run one after another over
 /// it, each for what is wanted. A row is cut into parts, whatever the number of threads, and the parts merge in order.
 ///
-/// The reference of the exponentials is the maximum of the part's first block; a later block that exceeds it by more than 1 is
-/// summed again with its own maximum. So entries are read from memory once, and almost always once from the cache.
+/// The reference of the exponentials is the maximum of the part's first block; a later block that exceeds it by more than
+/// `tolerance` is summed again with its own maximum. So entries are read from memory once, and almost always once from the cache.
 struct HostLogits {
   static let block = Int(TK_LOGIT_BLOCK)
   /// Entries of a part.
   static let part = 8 * block
-  /// How far above the reference values may be: e^d grows, and with d its rounding in the moments.
-  private static let tolerance: Float = 1
+  /// How far above the reference values may be: moments round with the size of d, which sums of e^d alone do not.
+  private let tolerance: Float
 
   let job: LogitJob
   private let table: UnsafePointer<tk_table>
@@ -38,6 +38,7 @@ struct HostLogits {
     rows = kernelsOf(job.logits.view.dtype)
     let moments = job.isDerived ? kernels.f32 : rows
     sums = job.needs.contains(.allMoments) ? moments.all : job.needs.contains(.first) ? moments.moments : moments.sums
+    tolerance = job.needs.contains(.allMoments) ? 1 : job.needs.contains(.first) ? 3 : 16
     quick =
       job.isDerived || job.logits.view.dtype != .bf16 || job.needs.contains(.allMoments)
       ? nil : job.needs.contains(.first) ? kernels.quick_moments : kernels.quick_sums
@@ -200,7 +201,7 @@ struct HostLogits {
       }
     }
     sums(values, n, reference, &block)
-    if !(block.max <= reference + Self.tolerance) {
+    if !(block.max <= reference + tolerance) {
       if block.max == .infinity {
         state.isBad = true
         return
