@@ -979,42 +979,26 @@ enum EmbeddedKernels {
     // What exp is asked of lies above this; entries that are -inf stand here.
     #define LOWEST (-80.0f)
 
-    static inline float sum_all(float x, local float *room) {
-      const int lid = get_local_id(0);
-      room[lid] = x;
-      barrier(CLK_LOCAL_MEM_FENCE);
-      for (int half_way = LANES / 2; half_way > 0; half_way /= 2) {
-        if (lid < half_way) room[lid] += room[lid + half_way];
-        barrier(CLK_LOCAL_MEM_FENCE);
+    // What `a` and `b`, two items' values, make of all items' x, for every item; room [LANES].
+    #define ALL(name, type, joined)                                         \
+      static inline type name(type x, local type *room) {                   \
+        const int lid = get_local_id(0);                                    \
+        room[lid] = x;                                                      \
+        barrier(CLK_LOCAL_MEM_FENCE);                                       \
+        for (int half_way = LANES / 2; half_way > 0; half_way /= 2) {       \
+          if (lid < half_way) {                                             \
+            const type a = room[lid], b = room[lid + half_way];             \
+            room[lid] = joined;                                             \
+          }                                                                 \
+          barrier(CLK_LOCAL_MEM_FENCE);                                     \
+        }                                                                   \
+        const type all = room[0];                                           \
+        barrier(CLK_LOCAL_MEM_FENCE);                                       \
+        return all;                                                         \
       }
-      const float sum = room[0];
-      barrier(CLK_LOCAL_MEM_FENCE);
-      return sum;
-    }
-    static inline int count_all(int x, local int *room) {
-      const int lid = get_local_id(0);
-      room[lid] = x;
-      barrier(CLK_LOCAL_MEM_FENCE);
-      for (int half_way = LANES / 2; half_way > 0; half_way /= 2) {
-        if (lid < half_way) room[lid] += room[lid + half_way];
-        barrier(CLK_LOCAL_MEM_FENCE);
-      }
-      const int sum = room[0];
-      barrier(CLK_LOCAL_MEM_FENCE);
-      return sum;
-    }
-    static inline float max_all(float x, local float *room) {
-      const int lid = get_local_id(0);
-      room[lid] = x;
-      barrier(CLK_LOCAL_MEM_FENCE);
-      for (int half_way = LANES / 2; half_way > 0; half_way /= 2) {
-        if (lid < half_way) room[lid] = fmax(room[lid], room[lid + half_way]);
-        barrier(CLK_LOCAL_MEM_FENCE);
-      }
-      const float top = room[0];
-      barrier(CLK_LOCAL_MEM_FENCE);
-      return top;
-    }
+    ALL(sum_all, float, a + b)
+    ALL(count_all, int, a + b)
+    ALL(max_all, float, fmax(a, b))
 
     // The order of floats as unsigned integers; -inf is the least that occurs.
     static inline uint key_of(float x) {

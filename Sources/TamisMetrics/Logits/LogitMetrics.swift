@@ -112,9 +112,6 @@ public struct LogitPass {
     self.progress = progress
   }
 
-  /// Entries of a round: some tens of milliseconds.
-  private static let roundEntries = 1 << 25
-
   /// Calls `body` with every row and what was found, in order; nil: the row is skipped.
   public func run(_ body: (_ row: Int, _ metrics: LogitMetrics?) -> Void) throws(TamisError) {
     try runStates { row, state in
@@ -123,19 +120,39 @@ public struct LogitPass {
   }
 
   func runStates(_ body: (_ row: Int, _ state: LogitRow?) -> Void) throws(TamisError) {
-    let rows = job.logits.count
-    let round = Swift.max(1, Swift.min(rows, 1 << 14, Self.roundEntries / job.logits.vocabulary))
-    let states = UnsafeMutablePointer<LogitRow>.allocate(capacity: round)
-    defer { states.deallocate() }
+    try LogitRounds.run(
+      rows: job.logits.count, each: job.logits.vocabulary, context: context, progress: progress,
+      find: { (rows, states) throws(TamisError) in try context.backend.summarise(job, rows: rows, into: states) },
+      body: { body($0, job.isSkipped($0) ? nil : $1) })
+  }
+}
+
+/// Rows in rounds, with progress between them: what is found of a round's rows never takes more than a few megabytes.
+enum LogitRounds {
+  /// Entries of a round: some tens of milliseconds.
+  private static let entries = 1 << 25
+
+  /// - Parameters:
+  ///   - each: entries that a row has.
+  ///   - find: writes what it finds of the rows from the first place on.
+  ///   - body: gets every row and what was found, in order.
+  static func run<State>(
+    rows: Int, each: Int, context: Context, progress: Progress?,
+    find: (_ rows: Range<Int>, _ to: UnsafeMutablePointer<State>) throws(TamisError) -> Void,
+    body: (_ row: Int, _ found: State) -> Void
+  ) throws(TamisError) {
+    let round = max(1, min(rows, 1 << 14, entries / each))
+    let found = UnsafeMutablePointer<State>.allocate(capacity: round)
+    defer { found.deallocate() }
     try context.withLock { () throws(TamisError) in
       var start = 0
       while start < rows {
         if let progress, start > 0, !progress(Double(start) / Double(rows)) {
           throw TamisError(.cancelled, "progress returned 0: cancelled")
         }
-        let end = Swift.min(rows, start + round)
-        try context.backend.summarise(job, rows: start..<end, into: states)
-        for row in start..<end { body(row, job.isSkipped(row) ? nil : states[row - start]) }
+        let end = min(rows, start + round)
+        try find(start..<end, found)
+        for row in start..<end { body(row, found[row - start]) }
         start = end
       }
     }
@@ -164,21 +181,9 @@ public struct LogitDivergence: Sendable {
   public static func run(
     _ job: LogitPairJob, context: Context, progress: Progress?, _ body: (_ row: Int, _ found: LogitDivergence) -> Void
   ) throws(TamisError) {
-    let rows = job.p.count
-    let round = Swift.max(1, Swift.min(rows, 1 << 14, (1 << 24) / job.p.vocabulary))
-    let states = UnsafeMutablePointer<LogitPairRow>.allocate(capacity: round)
-    defer { states.deallocate() }
-    try context.withLock { () throws(TamisError) in
-      var start = 0
-      while start < rows {
-        if let progress, start > 0, !progress(Double(start) / Double(rows)) {
-          throw TamisError(.cancelled, "progress returned 0: cancelled")
-        }
-        let end = Swift.min(rows, start + round)
-        try context.backend.compare(job, rows: start..<end, into: states)
-        for row in start..<end { body(row, LogitDivergence(states[row - start], job)) }
-        start = end
-      }
-    }
+    try LogitRounds.run(
+      rows: job.p.count, each: 2 * job.p.vocabulary, context: context, progress: progress,
+      find: { (rows, states) throws(TamisError) in try context.backend.compare(job, rows: rows, into: states) },
+      body: { body($0, LogitDivergence($1, job)) })
   }
 }
