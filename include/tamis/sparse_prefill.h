@@ -91,7 +91,7 @@ typedef struct tamis_sparse_options {
   int64_t dense_below;         /* k_len below this takes the dense path; -1: 4096 */
   float density;               /* DHSA_*: tiles listed of n_tiles, per query block: max(1, floor(density * n_tiles)); 0.125 */
   float coverage;              /* FLEXPREFILL gamma 0.9, XATTENTION tau 0.9, SPARGE cdf 0: top share instead. 1: all */
-  int64_t budget;              /* DHSA, BLOCK: tokens a query block; 0: density * k_len. -1: all */
+  int64_t budget;              /* DHSA, BLOCK: tokens a query block, k_len at most counts; 0: density * k_len. -1: all */
   int64_t local;               /* DHSA: 128 and at least the query block. A_SHAPE: 3968 */
   int64_t instruction_tokens;  /* DHSA: the last queries, attended densely; 64, -1: none */
 
