@@ -17,8 +17,7 @@ deps: ## install the system packages that are missing
 	@cmake/install_packages.sh
 
 build: deps ## libtamis.so and the command line `tamis`, release
-	@cmake/commit_header.sh
-	swift build -c release --product tamis
+	@cmake/library.sh
 	swift build -c release --product tamis-cli
 	@ln -sf libtamis.so .build/release/libtamis.so.0
 

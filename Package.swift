@@ -31,6 +31,9 @@ let oracles: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .debug)
 
 let exportMap = Context.packageDirectory + "/abi/tamis.map"
 
+// A copy of the static Swift runtime from which the linker may drop what nobody calls; cmake/library.sh makes it.
+let runtime = [Context.environment["TAMIS_RUNTIME"] ?? ""].filter { !$0.isEmpty }
+
 let package = Package(
   name: "tamis",
   products: [
@@ -52,11 +55,11 @@ let package = Package(
       dependencies: ["CShims"] + levels.map { .target(name: "Kernels\($0.name)") }),
     .target(
       name: "TamisDevice", dependencies: ["TamisCore", "CShims"],
-      exclude: ["OpenCL/Kernels", "OpenCL/embed_kernels.py"]),
-    .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"]),
+      exclude: ["OpenCL/Kernels", "OpenCL/embed_kernels.py"], swiftSettings: small),
+    .target(name: "TamisAttention", dependencies: ["TamisCore", "TamisDevice", "CShims"], swiftSettings: small),
     .target(
       name: "TamisText", dependencies: ["TamisCore", "TamisDevice", "CShims"],
-      exclude: ["Unicode/generate_tables.py", "Unicode/newer_characters.py", "Unicode/newer_characters.txt"]),
+      exclude: ["Unicode/generate_tables.py", "Unicode/newer_characters.py", "Unicode/newer_characters.txt"], swiftSettings: small),
     // For size as well: its inner loops carry @_optimize(speed). Their classes are used by one thread each, so checks of
     // exclusive access are left to the debug build.
     .target(
@@ -72,7 +75,7 @@ let package = Package(
       swiftSettings: small,
       linkerSettings: [
         .unsafeFlags(
-          [
+          runtime + [
             // lld, as gold leaves local symbols of ours in the dynamic table; abi/link makes libstdc++ and zstd static.
             "-static-stdlib", "-use-ld=lld", "-L\(Context.packageDirectory)/abi/link", "-Xlinker", "--as-needed",
             "-Xlinker", "--gc-sections", "-Xlinker", "--icf=all",

@@ -3,7 +3,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 bash "$root/Tests/parity/setup.sh"
-[ -n "${TAMIS_LIBRARY_PATH:-}" ] || (cd "$root" && swift build -c release --product tamis)
+[ -n "${TAMIS_LIBRARY_PATH:-}" ] || "$root/cmake/library.sh"
 # OpenMP threads that spin after their work would take a core from whoever runs next in the loop.
 export OMP_WAIT_POLICY=PASSIVE
 export PYTHONPATH=$root/bindings/python/src

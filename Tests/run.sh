@@ -65,7 +65,7 @@ build_c() {
 }
 
 cmake/commit_header.sh
-step build-release swift build -c release --product tamis
+step build-release cmake/library.sh
 ln -sf libtamis.so .build/release/libtamis.so.0
 step build-c build_c
 levels=$("$binaries/c" isa | grep -o '"available": \[[^]]*\]' | grep -oE '"(v[0-9]x?|neon)"' | tr -d '"')

@@ -36,8 +36,8 @@ check "needs glibc only" $? "$extra"
 
 strip -o "$scratch/stripped.so" "$library"
 size=$(stat -c %s "$scratch/stripped.so")
-[ "$size" -le 11000000 ]
-check "at most 11 MB stripped" $? "$size bytes"
+[ "$size" -le 9000000 ]
+check "at most 9 MB stripped" $? "$size bytes"
 
 readelf -lW "$library" | grep -q 'GNU_STACK.* RW '
 check "stack is not executable" $? "$(readelf -lW "$library" | grep GNU_STACK)"

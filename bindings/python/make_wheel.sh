@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 if [ -z "${TAMIS_LIBRARY_PATH:-}" ]; then
-  (cd "$root" && swift build -c release --product tamis)
+  "$root/cmake/library.sh"
   TAMIS_LIBRARY_PATH=$root/.build/release/libtamis.so
 fi
 [ -d "$TAMIS_LIBRARY_PATH" ] && TAMIS_LIBRARY_PATH=$TAMIS_LIBRARY_PATH/libtamis.so

@@ -28,7 +28,7 @@ def find_or_build() -> Path:
         sys.exit(f"no library to package: set TAMIS_LIBRARY_PATH, or build from a checkout ({ROOT} has no Package.swift)")
     if shutil.which("swift") is None:
         sys.exit("no library to package: install Swift 6.3 to build it, or set TAMIS_LIBRARY_PATH to a libtamis.so")
-    subprocess.run(["swift", "build", "-c", "release", "--product", "tamis"], cwd=ROOT, check=True)
+    subprocess.run([ROOT / "cmake" / "library.sh"], cwd=ROOT, check=True)
     return ROOT / ".build" / "release" / "libtamis.so"
 
 

@@ -51,26 +51,32 @@ enum {
   ts_break_LVT = 13,
 };
 
-extern const uint16_t ts_category_index[8704];
+static inline uint32_t ts_place(uint32_t c) {
+  const uint32_t block = c >> 7;
+  if (block < 2048) return block;
+  return block >> 5 == 0xE0 ? 2048 + (block & 31) : 2080 + 2 * (block >> 9) + ((block & 511) == 511);
+}
+
+extern const uint16_t ts_category_index[2114];
 extern const uint8_t ts_category_block[33664];
 // General category (low five bits, ts_category_*), 32: White_Space, 64: \w, 128: numeric.
 static inline uint8_t ts_category(uint32_t c) {
-  return ts_category_block[((uint32_t)ts_category_index[c >> 7] << 7) + (c & 127)];
+  return ts_category_block[((uint32_t)ts_category_index[ts_place(c)] << 7) + (c & 127)];
 }
 
-extern const uint8_t ts_bert_index[8704];
+extern const uint8_t ts_bert_index[2114];
 extern const uint8_t ts_bert_block[20352];
 // 1: removed by clean_text, 2: White_Space, 4: punctuation, 8: CJK ideograph, 16: nonspacing mark, 32: mark,
 // 64: has a lower case, 128: NFD or stripping accents can touch it.
 static inline uint8_t ts_bert(uint32_t c) {
-  return ts_bert_block[((uint32_t)ts_bert_index[c >> 7] << 7) + (c & 127)];
+  return ts_bert_block[((uint32_t)ts_bert_index[ts_place(c)] << 7) + (c & 127)];
 }
 
-extern const uint8_t ts_lower_index_of_index[8704];
+extern const uint8_t ts_lower_index_of_index[2114];
 extern const uint8_t ts_lower_index_of_block[4864];
 // Index of the difference to the lower case; 0: none.
 static inline uint8_t ts_lower_index_of(uint32_t c) {
-  return ts_lower_index_of_block[((uint32_t)ts_lower_index_of_index[c >> 7] << 7) + (c & 127)];
+  return ts_lower_index_of_block[((uint32_t)ts_lower_index_of_index[ts_place(c)] << 7) + (c & 127)];
 }
 
 extern const int32_t ts_lower_delta[85];
@@ -78,11 +84,11 @@ static inline uint32_t ts_lower(uint32_t c) {
   return (uint32_t)((int32_t)c + ts_lower_delta[ts_lower_index_of(c)]);
 }
 
-extern const uint8_t ts_fold_index_of_index[8704];
+extern const uint8_t ts_fold_index_of_index[2114];
 extern const uint8_t ts_fold_index_of_block[4864];
 // Index of the difference to the fold case; 0: none.
 static inline uint8_t ts_fold_index_of(uint32_t c) {
-  return ts_fold_index_of_block[((uint32_t)ts_fold_index_of_index[c >> 7] << 7) + (c & 127)];
+  return ts_fold_index_of_block[((uint32_t)ts_fold_index_of_index[ts_place(c)] << 7) + (c & 127)];
 }
 
 extern const int32_t ts_fold_delta[99];
@@ -93,20 +99,20 @@ static inline uint32_t ts_fold(uint32_t c) {
 extern const uint32_t ts_decomposition_pool[18376];
 static inline uint32_t ts_decomposition_at(long offset) { return ts_decomposition_pool[offset]; }
 
-extern const uint8_t ts_decomposition_index[8704];
+extern const uint8_t ts_decomposition_index[2114];
 extern const uint16_t ts_decomposition_block[13568];
 // Offset in the pool of: lengths (canonical | compatible << 8), canonical scalars, compatible scalars. 0: none.
 // Hangul syllables are not in it.
 static inline uint16_t ts_decomposition(uint32_t c) {
-  return ts_decomposition_block[((uint32_t)ts_decomposition_index[c >> 7] << 7) + (c & 127)];
+  return ts_decomposition_block[((uint32_t)ts_decomposition_index[ts_place(c)] << 7) + (c & 127)];
 }
 
-extern const uint8_t ts_normal_index[8704];
+extern const uint8_t ts_normal_index[2114];
 extern const uint16_t ts_normal_block[26368];
 // Canonical combining class (low byte), and whether the quick check does not say yes: 256 NFC, 512 NFKC, 1024 NFD,
 // 2048 NFKD. 4096: newer than Unicode 9.0.
 static inline uint16_t ts_normal(uint32_t c) {
-  return ts_normal_block[((uint32_t)ts_normal_index[c >> 7] << 7) + (c & 127)];
+  return ts_normal_block[((uint32_t)ts_normal_index[ts_place(c)] << 7) + (c & 127)];
 }
 
 extern const uint32_t ts_compositions[2823];
@@ -120,19 +126,19 @@ static inline ts_composition ts_composition_at(long i) {
   return pair;
 }
 
-extern const uint8_t ts_grapheme_index[8704];
+extern const uint8_t ts_grapheme_index[2114];
 extern const uint8_t ts_grapheme_block[20096];
 // Grapheme_Cluster_Break (low four bits, ts_break_*), 16: Extended_Pictographic, >> 5: Indic_Conjunct_Break
 // (1 Extend, 2 Consonant, 3 Linker).
 static inline uint8_t ts_grapheme(uint32_t c) {
-  return ts_grapheme_block[((uint32_t)ts_grapheme_index[c >> 7] << 7) + (c & 127)];
+  return ts_grapheme_block[((uint32_t)ts_grapheme_index[ts_place(c)] << 7) + (c & 127)];
 }
 
-extern const uint8_t ts_script_index[8704];
+extern const uint8_t ts_script_index[2114];
 extern const uint8_t ts_script_block[31872];
 // Script: 0 Unknown, else 1 + index of its name in ts_script_names.
 static inline uint8_t ts_script(uint32_t c) {
-  return ts_script_block[((uint32_t)ts_script_index[c >> 7] << 7) + (c & 127)];
+  return ts_script_block[((uint32_t)ts_script_index[ts_place(c)] << 7) + (c & 127)];
 }
 
 enum { ts_script_count = 163 };

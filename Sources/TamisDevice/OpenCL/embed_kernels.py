@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Writes EmbeddedKernels.swift: the text of Kernels/*.cl as Swift string literals, so that nothing is looked up at run time.
+Comments and indentation stay behind; lines keep their numbers, which compilers' messages name.
 
 Run it after every change of a .cl file; a test compares. `--check` writes nothing and fails when the file is out of date.
 """
 import pathlib
+import re
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -19,12 +21,12 @@ def generate() -> str:
     ]
     for path in sorted((HERE / "Kernels").glob("*.cl")):
         text = path.read_text(encoding="ascii")
-        if '"""#' in text or not text.endswith("\n"):
-            raise SystemExit(f'{path.name}: must end with a newline and must not hold """#')
+        if '"' in text or "/*" in text or not text.endswith("\n"):
+            raise SystemExit(f"{path.name}: must end with a newline and must hold no string and no /*")
         words = path.stem.split("_")
         name = words[0] + "".join(word.capitalize() for word in words[1:])
         lines.append(f'  static let {name} = #"""')
-        lines += [("    " + line).rstrip() for line in text.split("\n")]
+        lines += [("    " + re.sub(r"//.*", "", line).strip()).rstrip() for line in text.split("\n")]
         lines.append('    """#')
         lines.append("")
     lines[-1] = "}"

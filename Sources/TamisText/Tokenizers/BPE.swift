@@ -47,6 +47,7 @@ final class BPE: TokenModel, @unchecked Sendable {
     hasAllBytes = !byteIds.contains(-1)
   }
 
+  @_optimize(speed)
   func tokenize(
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
     _ scratch: ModelScratch
@@ -57,6 +58,7 @@ final class BPE: TokenModel, @unchecked Sendable {
   }
 
   @inline(never)
+  @_optimize(speed)
   private func spell(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) {
@@ -84,6 +86,7 @@ final class BPE: TokenModel, @unchecked Sendable {
     }
   }
 
+  @_optimize(speed)
   private func spellParts(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) {
@@ -104,6 +107,7 @@ final class BPE: TokenModel, @unchecked Sendable {
   }
 
   @inline(__always)
+  @_optimize(speed)
   private func spellPart(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) {
@@ -121,6 +125,7 @@ final class BPE: TokenModel, @unchecked Sendable {
     return vocabulary.id(bytes, width) ?? -1
   }
 
+  @_optimize(speed)
   private func merge(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) {

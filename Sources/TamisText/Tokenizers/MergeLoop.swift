@@ -53,6 +53,7 @@ final class MergeScratch {
   }
 
   /// A minimum by scanning: for a handful of symbols nothing is faster.
+  @_optimize(speed)
   private func mergeShort(_ table: MergeTable) {
     let ids = ids, starts = starts, ends = ends, ranks = ranks, results = results
     var n = count
@@ -96,6 +97,7 @@ final class MergeScratch {
   }
 
   /// A heap of (rank, position) over a linked list, O(n log n). An entry is stale when its position has another rank by now.
+  @_optimize(speed)
   private func mergeLong(_ table: MergeTable) {
     let ids = ids, ends = ends, ranks = ranks, results = results, next = next, previous = previous
     let n = count
@@ -178,6 +180,7 @@ final class MergeScratch {
   }
 
   @inline(__always)
+  @_optimize(speed)
   private func siftDown(_ from: Int) {
     let heap = heap
     let n = heapCount

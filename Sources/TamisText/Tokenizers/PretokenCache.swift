@@ -63,6 +63,7 @@ final class PretokenCache {
 
   /// Appends the tokens of text[start, end) if they are known.
   @inline(__always)
+  @_optimize(speed)
   func emit(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer) -> Bool {
     let n = end &- start
     if n > 15 { return n <= Self.longestKey && emitLarge(text, start, n, into: tokens) }
@@ -83,6 +84,7 @@ final class PretokenCache {
   }
 
   @inline(never)
+  @_optimize(speed)
   private func emitLarge(_ text: UnsafePointer<UInt8>, _ start: Int, _ n: Int, into tokens: TokenBuffer) -> Bool {
     let entry = largeEntry(text + start, n)
     let key = entry.assumingMemoryBound(to: UInt8.self)
@@ -104,6 +106,7 @@ final class PretokenCache {
   }
 
   /// Keeps the tokens from `first` on as those of text[start, end), if they cover it one after another and are few.
+  @_optimize(speed)
   func store(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, from first: Int, in tokens: TokenBuffer) {
     let n = end &- start
     let count = tokens.count &- first

@@ -22,6 +22,7 @@ struct SentencePieceNormalizer: Normalizer, Sendable {
     self.rule = rule
   }
 
+  @_optimize(speed)
   func apply(_ text: inout AlignedText) {
     let old = text
     let new = Output(room: old.bytes.count + old.bytes.count / 2 + 16)

@@ -80,6 +80,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
 
   deinit { scores.deallocate() }
 
+  @_optimize(speed)
   func tokenize(
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
     _ scratch: ModelScratch
@@ -117,6 +118,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
 
   /// A long text goes in parts: of what the lattice holds, as much is emitted as every continuation agrees on, and the next part
   /// begins there. Scores go on, as their rounding is a part of the result.
+  @_optimize(speed)
   private func segment(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) throws(TamisError) {
@@ -143,6 +145,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
 
   /// Extends the paths by the pieces that begin before `stop`; `nodes` has room for the longest of them.
   @inline(never)
+  @_optimize(speed)
   private func walk(
     _ bytes: UnsafePointer<UInt8>, _ n: Int, upTo stop: Int, _ nodes: UnsafeMutablePointer<LatticeScratch.Node>
   ) throws(TamisError) {
@@ -193,6 +196,7 @@ final class Unigram: TokenModel, @unchecked Sendable {
   }
 
   /// The path from the end back, then its tokens in order; neighbouring unknowns are one.
+  @_optimize(speed)
   private func emit(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ n: Int, into tokens: TokenBuffer, _ lattice: LatticeScratch
   ) {

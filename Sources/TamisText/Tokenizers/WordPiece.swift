@@ -26,6 +26,7 @@ final class WordPiece: TokenModel, @unchecked Sendable {
     continuing = options.prefix.isEmpty ? first : PieceTable(vocabulary, after: options.prefix)
   }
 
+  @_optimize(speed)
   func tokenize(
     _ text: UnsafePointer<UInt8>, count: Int, _ slices: UnsafeBufferPointer<TextSlice>, into tokens: TokenBuffer,
     _ scratch: ModelScratch
@@ -42,6 +43,7 @@ final class WordPiece: TokenModel, @unchecked Sendable {
   }
 
   @inline(never)
+  @_optimize(speed)
   private func spell(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, into tokens: TokenBuffer) -> Bool {
     let n = end - start
     guard n <= 4 * options.maxScalarsPerWord else { return false }
@@ -128,6 +130,7 @@ private final class PieceTable: @unchecked Sendable {
   func power(_ i: Int) -> UInt64 { powers[i] }
 
   @inline(__always)
+  @_optimize(speed)
   func find(_ hash: UInt64, _ bytes: UnsafePointer<UInt8>, _ n: Int) -> Int32 {
     var slot = Int(truncatingIfNeeded: hash &>> 20) & mask
     while ids[slot] >= 0 {

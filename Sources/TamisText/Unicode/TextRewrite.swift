@@ -89,6 +89,7 @@ struct TextRewrite: ~Copyable {
     if end > at { copyRun(to: end) }
   }
 
+  @_optimize(speed)
   private mutating func copyRun(to end: Int) {
     let length = end &- at
     reserve(length)
@@ -133,6 +134,7 @@ struct TextRewrite: ~Copyable {
 
   /// Adds a scalar with the original bytes of another place.
   @inline(__always)
+  @_optimize(speed)
   mutating func write(_ scalar: UInt32, aligned: (start: Int32, end: Int32)) {
     reserve(4)
     let first = count
@@ -148,6 +150,7 @@ struct TextRewrite: ~Copyable {
 
   /// Adds UTF-8 bytes with the original bytes of another place.
   @inline(__always)
+  @_optimize(speed)
   mutating func write(_ text: UnsafeBufferPointer<UInt8>, aligned: (start: Int32, end: Int32)) {
     reserve(text.count)
     let first = count

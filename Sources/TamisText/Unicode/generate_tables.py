@@ -4,7 +4,8 @@
     apt-get install unicode-data        # 15.0.0, /usr/share/unicode
     python3 generate_tables.py [DIRECTORY]
 
-Two-stage tables: block[index[c >> 7] * 128 + (c & 127)]. A tokenizer must split and normalise as the software that its
+Two-stage tables: block[index[place(c)] * 128 + (c & 127)], where place(c) is c >> 7 in planes 0 to 3, and planes 4 to 16, whose
+blocks of 128 are alike but for U+E0000..U+E0FFF and the last of each plane, take 66 places. A tokenizer must split and normalise as the software that its
 vocabulary was made with, and that mixes versions of Unicode. Measured over all scalars against `tokenizers` 0.23.3
 (Tests/parity/test_unicode.py), with where the peer takes each from:
 
@@ -26,6 +27,7 @@ SHIMS = HERE.parent.parent / "CShims"
 UCD = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 and __name__ == "__main__" else "/usr/share/unicode")
 SIZE = 0x110000
 SHIFT = 7
+PLACES = 2114
 
 CATEGORIES = "Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co Cs".split()
 BREAKS = "Other CR LF Control Extend ZWJ Regional_Indicator Prepend SpacingMark L V T LV LVT".split()
@@ -84,6 +86,21 @@ def valued(name: str, default: str) -> list[str]:
     return value
 
 
+def place(block: int) -> int:
+    """Where the index of a block stands; PLACE below is the same in C."""
+    if block < 2048:
+        return block
+    return 2048 + (block & 31) if block >> 5 == 0xE0 else 2080 + 2 * (block >> 9) + (block & 511 == 511)
+
+
+PLACE = """static inline uint32_t ts_place(uint32_t c) {
+  const uint32_t block = c >> 7;
+  if (block < 2048) return block;
+  return block >> 5 == 0xE0 ? 2048 + (block & 31) : 2080 + 2 * (block >> 9) + ((block & 511) == 511);
+}
+"""
+
+
 class Tables:
     def __init__(self) -> None:
         self.source: list[str] = []
@@ -106,17 +123,21 @@ class Tables:
 
     def two_stage(self, name: str, ctype: str, values: list[int], comment: str) -> None:
         blocks: dict[tuple, int] = {}
-        index = []
+        index = [-1] * PLACES
         for start in range(0, SIZE, 1 << SHIFT):
             block = tuple(values[start : start + (1 << SHIFT)])
-            index.append(blocks.setdefault(block, len(blocks)))
+            number, at = blocks.setdefault(block, len(blocks)), place(start >> SHIFT)
+            if index[at] not in (-1, number):
+                raise SystemExit(f"{name}: the block of U+{start:X} is not like others of its plane")
+            index[at] = number
+        index = [max(number, 0) for number in index]
         itype = "uint8_t" if len(blocks) <= 256 else "uint16_t"
         self.array(f"ts_{name}_index", itype, index)
         self.array(f"ts_{name}_block", ctype, [value for block in blocks for value in block])
         self.header.append(
             f"// {comment}\n"
             f"static inline {ctype} ts_{name}(uint32_t c) {{\n"
-            f"  return ts_{name}_block[((uint32_t)ts_{name}_index[c >> {SHIFT}] << {SHIFT}) + (c & {(1 << SHIFT) - 1})];\n"
+            f"  return ts_{name}_block[((uint32_t)ts_{name}_index[ts_place(c)] << {SHIFT}) + (c & {(1 << SHIFT) - 1})];\n"
             "}\n"
         )
 
@@ -292,7 +313,7 @@ def generate() -> tuple[str, str]:
     constants += [f"  ts_break_{name} = {i}," for i, name in enumerate(BREAKS)]
     header = "\n".join(
         [note, "// Unicode's character data as two-stage tables; an argument is a code point below 0x110000.", "#pragma once",
-         "#include <stdint.h>", "", f'#define TS_UNICODE_VERSION "{version}"', "enum {", *constants, "};", "", *t.header, ""]
+         "#include <stdint.h>", "", f'#define TS_UNICODE_VERSION "{version}"', "enum {", *constants, "};", "", PLACE, *t.header, ""]
     )
     source = "\n".join([note, '#include "tamis_unicode.h"', "", *t.source])
     print(f"{t.bytes} bytes of tables")

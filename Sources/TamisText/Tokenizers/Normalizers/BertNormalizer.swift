@@ -19,6 +19,7 @@ public struct BertNormalizer: Normalizer {
     self.lowercases = lowercases
   }
 
+  @_optimize(speed)
   public func apply(_ text: inout AlignedText) {
     if stripsAccents, hasReorderedMarks(text) { return applyInSteps(&text) }
     let touched: UInt8 =

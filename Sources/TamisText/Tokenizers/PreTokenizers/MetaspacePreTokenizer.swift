@@ -24,6 +24,7 @@ public struct MetaspacePreTokenizer: PreTokenizer {
     self.splits = splits
   }
 
+  @_optimize(speed)
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) {
     let old = slices
     let originals = old.map { text.originalStart(Int($0.start)) }

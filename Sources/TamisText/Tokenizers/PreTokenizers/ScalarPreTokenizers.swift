@@ -4,6 +4,7 @@ import TamisCore
 /// Splits at white space, which goes.
 public struct WhitespaceSplitPreTokenizer: PreTokenizer {
   public init() {}
+  @_optimize(speed)
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) {
     ScalarSplit.split(text, &slices, .removed) { UnicodeData.isWhitespace($0) }
   }
@@ -13,6 +14,7 @@ public struct WhitespaceSplitPreTokenizer: PreTokenizer {
 public struct PunctuationPreTokenizer: PreTokenizer {
   public var behavior: SplitBehavior
   public init(_ behavior: SplitBehavior = .isolated) { self.behavior = behavior }
+  @_optimize(speed)
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) {
     ScalarSplit.split(text, &slices, behavior) { ts_bert($0) & 4 != 0 }
   }
@@ -22,6 +24,7 @@ public struct PunctuationPreTokenizer: PreTokenizer {
 public struct DigitsPreTokenizer: PreTokenizer {
   public var individually: Bool
   public init(individually: Bool = false) { self.individually = individually }
+  @_optimize(speed)
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) {
     ScalarSplit.split(text, &slices, individually ? .isolated : .contiguous) { UnicodeData.isNumeric($0) }
   }
@@ -31,6 +34,7 @@ public struct DigitsPreTokenizer: PreTokenizer {
 public struct CharDelimiterPreTokenizer: PreTokenizer {
   public var delimiter: UInt32
   public init(_ delimiter: UInt32) { self.delimiter = delimiter }
+  @_optimize(speed)
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) {
     ScalarSplit.split(text, &slices, .removed) { $0 == delimiter }
   }
@@ -41,6 +45,7 @@ public struct FixedLengthPreTokenizer: PreTokenizer {
   public var length: Int
   /// - length: at least 1
   public init(_ length: Int = 5) { self.length = max(length, 1) }
+  @_optimize(speed)
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) {
     var new: [TextSlice] = []
     for slice in slices {
@@ -64,6 +69,7 @@ public struct FixedLengthPreTokenizer: PreTokenizer {
 /// BERT: splits at white space, which goes, and sets each punctuation character apart.
 public struct BertPreTokenizer: PreTokenizer {
   public init() {}
+  @_optimize(speed)
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) {
     ClassSplit.split(text, &slices) { c in
       let flags = ts_bert(c)
@@ -75,6 +81,7 @@ public struct BertPreTokenizer: PreTokenizer {
 /// Runs of `\w`, and runs of what is neither that nor white space.
 public struct WhitespacePreTokenizer: PreTokenizer {
   public init() {}
+  @_optimize(speed)
   public func split(_ text: inout AlignedText, _ slices: inout [TextSlice]) {
     ClassSplit.split(text, &slices) { c in
       let entry = ts_category(c)
@@ -94,6 +101,7 @@ enum ClassSplit {
   }
 
   @inline(__always)
+  @_optimize(speed)
   static func split(_ text: AlignedText, _ slices: inout [TextSlice], _ classify: (UInt32) -> Class) {
     var new: [TextSlice] = []
     new.reserveCapacity(max(slices.count, text.bytes.count / 4))
