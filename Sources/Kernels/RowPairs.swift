@@ -1,5 +1,7 @@
 // Dot products and sums of rows at the level of AVX2: two rows at a time, all columns, so that memory is read in the order in which
-// it lies; the hardware's prefetcher does not follow four rows abreast or a row in pieces.
+// it lies; the hardware's prefetcher does not follow four rows abreast or a row in pieces. Two prefetches accompany each line: one of
+// the next block to the second-level cache, and one of the row four further on to the first: of the far ones some are dropped when
+// they come faster than memory answers, and the near one catches those and hides the second level's latency.
 import CShims
 
 #if ISA_V3
@@ -20,6 +22,8 @@ import CShims
     let h = rowAddress(kind, r, t &+ pair)
     let next = aheadRow(kind, r, t)
     let after = aheadRow(kind, r, t &+ pair)
+    let near = rowAddress(kind, r, t &+ 4 < n ? t &+ 4 : t)
+    let beside = rowAddress(kind, r, t &+ 5 < n ? t &+ 5 : t)
     var a0 = ts_splat(0)
     var a1 = a0, a2 = a0, a3 = a0
     var b0 = a0, b1 = a0, b2 = a0, b3 = a0
@@ -28,6 +32,8 @@ import CShims
       if i &* size % 64 == 0 {
         ts_prefetch(next + i &* size)
         ts_prefetch(after + i &* size)
+        ts_prefetch_near(near + i &* size)
+        ts_prefetch_near(beside + i &* size)
       }
       let v = load(kind, k, i)
       let w = load(kind, h, i)
@@ -77,6 +83,8 @@ import CShims
     let w = rowAddress(kind, r, t &+ 1)
     let next = aheadRow(kind, r, t)
     let after = aheadRow(kind, r, t &+ 1)
+    let near = rowAddress(kind, r, t &+ 4 < n ? t &+ 4 : t)
+    let beside = rowAddress(kind, r, t &+ 5 < n ? t &+ 5 : t)
     let s = kind == 3 ? rowScale(r, t) : 1
     let u = kind == 3 ? rowScale(r, t &+ 1) : 1
     let pt = p + t
@@ -93,6 +101,8 @@ import CShims
       if c &* size % 64 == 0 {
         ts_prefetch(next + c &* size)
         ts_prefetch(after + c &* size)
+        ts_prefetch_near(near + c &* size)
+        ts_prefetch_near(beside + c &* size)
       }
       let x = load(kind, v, c)
       let y = load(kind, w, c)

@@ -223,6 +223,7 @@ TS_INLINE ts_f ts_exp2(ts_f t) {
 
 // To the second-level cache: measured better than the first, whose fill buffers the loads themselves need.
 TS_INLINE void ts_prefetch(const void *_Nonnull p) { __builtin_prefetch(p, 0, 2); }
+TS_INLINE void ts_prefetch_near(const void *_Nonnull p) { __builtin_prefetch(p, 0, 3); }
 
 // Four neighbouring pairs of x turn by their angles.
 TS_INLINE void ts_rotate_pairs4(float *_Nonnull x, const float *_Nonnull c, const float *_Nonnull s) {
