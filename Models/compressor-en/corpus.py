@@ -1,16 +1,19 @@
-"""Plain English text out of Debian packages, for pre-training.
+"""Plain English text for pre-training: out of Debian packages, and out of transcripts of talk.
 
     apt-get download dict-gcide fortunes python3-doc ...
-    python corpus.py --out text/ *.deb          # one text/PACKAGE.txt each, a paragraph a line
+    git clone --depth 1 https://github.com/thechangelog/transcripts
+    python corpus.py --out text/ *.deb transcripts      # one text/NAME.txt each, a paragraph a line
 
-Reads HTML and plain text, gzip and dictzip files, the novels of r-cran-janeaustenr and the dialogue of wesnoth-data.
-Keeps paragraphs that read as English prose, each once.
+Reads HTML and plain text, gzip and dictzip files, the novels of r-cran-janeaustenr and the dialogue of wesnoth-data, and
+keeps paragraphs that read as English prose, each once. Of a folder the Markdown files with lines `**Name:** words` are
+read, each line a turn `Name: words`.
 """
 
 import argparse
 import gzip
 import html
 import os
+import random
 import re
 import subprocess
 import tempfile
@@ -111,15 +114,46 @@ def package(deb, out, limit):
     return name, size
 
 
+SPEAKER = re.compile(r"\*\*([^*\n]{1,40}):\*\*[ \t]*(\S.*)")
+STAMP = re.compile(r"\\?\[(?:\d+:)*\d+(?::\d+)?\\?\]|\(https?://[^)]*\)")
+
+
+def talk(folder, out, limit):
+    """Turns of the Markdown transcripts of a folder, the files in random order until `limit` characters are taken."""
+    name, size = os.path.basename(os.path.normpath(folder)), 0
+    paths = sorted(os.path.join(root, entry) for root, _, names in os.walk(folder) for entry in names if entry.endswith(".md"))
+    random.Random(0).shuffle(paths)
+    with open(os.path.join(out, name + ".txt"), "w", encoding="utf-8") as file:
+        for path in paths:
+            if size > limit:
+                break
+            with open(path, encoding="utf-8", errors="replace") as source:
+                text = source.read()
+            last = None
+            for line in text.split("\n"):
+                match = SPEAKER.match(line)
+                if match:
+                    last = match[1]
+                said = match[2] if match else line
+                said = re.sub(r"\s+", " ", re.sub(r"[\\*_`]|[\[\]]", "", STAMP.sub("", said))).strip()
+                if last is None or last == "Break" or not said or said.startswith("#"):
+                    continue
+                line = f"{last}: {said}" if match else said
+                size += len(line)
+                file.write(line + "\n")
+    return name, size
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("packages", nargs="+")
+    parser.add_argument("sources", nargs="+", help="Debian packages, folders of transcripts")
     parser.add_argument("--out", required=True)
     parser.add_argument("--limit", type=int, default=6_000_000, help="characters of one package")
+    parser.add_argument("--talk-limit", type=int, default=60_000_000, help="characters of one folder of transcripts")
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
-    for deb in args.packages:
-        name, size = package(deb, args.out, args.limit)
+    for source in args.sources:
+        name, size = talk(source, args.out, args.talk_limit) if os.path.isdir(source) else package(source, args.out, args.limit)
         print(f"{name}\t{size}", flush=True)
 
 

@@ -1,11 +1,14 @@
 """Held-out figures of a compressor: word F1, retention, calibration."""
 
+import contextlib
 import re
 
 import torch
 
 import data
+import turns
 from annotate import key
+from model import reduced
 
 NEGATION = re.compile(r"(?:no|not|never|none|nothing|nobody|neither|nor|cannot|without|nowhere|\w+n['\u2019]t)$")
 
@@ -37,7 +40,7 @@ def probabilities(model, tokenizer, rows, device="cpu", tokens=4096, half=False)
         p.number = number
     for batch in data.batches(pieces, tokens):
         ids, mask, at, word, label, owner = (x.to(device) for x in data.collate(batch))
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=half):
+        with reduced(device) if half else contextlib.nullcontext():
             logit = model(ids, mask, at)
         p = data.word_probability(logit.float(), word, len(label)).cpu()
         for i, piece in enumerate(batch):
@@ -52,15 +55,49 @@ def probabilities(model, tokenizer, rows, device="cpu", tokens=4096, half=False)
     return out
 
 
-def scores(rows, probability, bins=10):
-    """Figures over `rows`; word F1 keeps as many words of a passage as its label does, ties going to the left."""
+def kept_words(row, p, k, speakers=False):
+    """The k most probable words, ties going to the left. With `speakers` the labels of a dialogue follow turns.relabel's
+    rule, as the library's protection of speakers has it, and only the other words compete. -> [0 or 1]"""
+    kept = torch.zeros(len(p))
+    order = torch.argsort(-p, stable=True).tolist()
+    parsed = turns.parse(row) if speakers else None
+    if parsed is None:
+        kept[order[:k]] = 1
+        return kept
+    spans, at = [], 0
+    for t in parsed:
+        spans.append((t.name, at, at + len(t.name), at + len(t.name) + len(t.spoken)))
+        at = spans[-1][3]
+    named = {i for _, a, b, _ in spans for i in range(a, b)}
+    order = [i for i in order if i not in named]
+    taken = 0
+    while True:
+        kept[:] = 0
+        kept[order[:taken]] = 1
+        last = None
+        for name, a, b, end in spans:
+            if kept[b:end].any():
+                if name and name != last:
+                    kept[a:b] = 1
+                last = name or last
+        if kept.sum() >= k or taken == len(order):
+            break
+        taken += 1
+    for i in reversed(order[:taken]):      # the last word may have brought a label with it
+        if kept.sum() <= k:
+            break
+        kept[i] = 0
+    return kept
+
+
+def scores(rows, probability, bins=10, speakers=False):
+    """Figures over `rows`; word F1 keeps as many words of a passage as its label does (kept_words)."""
     hit, total, macro, domain = 0, 0, [], {}
     retained, calibration, loss, count = {}, [[0, 0.0, 0.0] for _ in range(bins)], 0.0, 0
     for row, p in zip(rows, probability):
         y = torch.tensor(row["labels"], dtype=torch.float32)
         k = int(y.sum())
-        kept = torch.zeros_like(y)
-        kept[torch.argsort(-p, stable=True)[:k]] = 1
+        kept = kept_words(row, p, k, speakers)
         h = float((kept * y).sum())
         hit, total = hit + h, total + k
         if k:

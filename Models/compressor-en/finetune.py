@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import data
 import evaluate
 import turns
-from model import Compressor, adamw
+from model import Compressor, adamw, reduced
 
 
 def loss_of(logit, word, label, gamma):
@@ -66,7 +66,7 @@ def run(config, tokenizer, rows, held, start, folder, minutes, rate=6e-4, tokens
                 g["lr"] = rate * min(1.0, (step + 1) / 100) * max(0.01, 0.5 + 0.5 * math.cos(math.pi * elapsed / total))
             ids, mask, at, word, label, _ = (x.to(device) for x in data.collate(batch, rng))
             hide = (torch.rand(ids.shape, device=device) < mask_rate) & (ids > data.MASK)
-            with torch.autocast(ids.device.type, torch.bfloat16):
+            with reduced(device):
                 logit = model(ids.masked_fill(hide, data.MASK), mask, at, dropout)
             loss = loss_of(logit, word, label, gamma)
             optimiser.zero_grad(set_to_none=True)

@@ -153,6 +153,12 @@ class ReplacedTokens(nn.Module):
         return generator_loss + weight * loss, generator_loss.detach(), loss.detach()
 
 
+def reduced(device):
+    """Context of bf16 products where the device multiplies bf16; elsewhere emulation would cost ten times float32."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or torch.cpu._is_avx512_bf16_supported())
+
+
 def adamw(model, rate, decay):
     """AdamW with weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.dim() > 1]

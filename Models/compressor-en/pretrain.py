@@ -10,7 +10,7 @@ import torch
 
 import data
 import start
-from model import Compressor, ReplacedTokens, adamw
+from model import Compressor, ReplacedTokens, adamw, reduced
 
 
 def vectors(stream, vocab_size, width, contexts=2048):
@@ -47,16 +47,21 @@ def masked(shape, mask, share, generator):
     return torch.zeros(shape, dtype=torch.bool).scatter_(1, score.topk(k, 1).indices, True)
 
 
-def run(config, rows, init, folder, minutes, tokens=4096, rate=1.5e-3, weight=50.0, device="cpu", say=print):
+def run(config, rows, init, folder, minutes, tokens=4096, rate=1.5e-3, weight=50.0, device="cpu", begin=None,
+        say=print):
     """Pre-trains for `minutes` of wall time over `rows` ([N, T] packed ids) in random order, again and again. Writes and
-    resumes from folder/pretrain.pt; the schedule follows the clock, so a resumed run uses what time is left. -> state of
-    the discriminator, keys as in Compressor."""
+    resumes from folder/pretrain.pt; the schedule follows the clock, so a resumed run uses what time is left. `begin`: the
+    state of an earlier Compressor whose encoder goes on; the generator starts anew on its tables. -> state of the
+    discriminator, keys as in Compressor."""
     torch.manual_seed(1)
     net = Compressor(config)
     pair = ReplacedTokens(net.electra, config)
     start.scatter(pair)
-    start.embed(net.electra.embeddings, config, init)
-    start.wire(net.electra, config)
+    if begin is None:
+        start.embed(net.electra.embeddings, config, init)
+        start.wire(net.electra, config)
+    else:
+        net.load_state_dict(begin)
     start.wire(pair.generator, config.generator())
     pair.to(device).train()
     optimiser = adamw(pair, rate, 0.01)
@@ -92,7 +97,7 @@ def run(config, rows, init, folder, minutes, tokens=4096, rate=1.5e-3, weight=50
                 if torch.rand(1, generator=generator) < 0.5 else 0
             chosen = masked(ids.shape, mask.float(), 0.15, generator)
             ids, mask, where, chosen = (x.to(device) for x in (ids, mask, at + offset, chosen))
-            with torch.autocast(ids.device.type, torch.bfloat16):
+            with reduced(device):
                 loss, g_loss, d_loss = pair(ids, mask, where, chosen, data.MASK, weight)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -8,11 +8,14 @@ import torch
 
 import annotate
 import calibrate
+import corpus
 import data
 import evaluate
 import export
+import pretrain
 import start
 import turns
+import unlabelled
 from model import Compressor, Config, ReplacedTokens, quantise_rows, simulate_int8
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -74,6 +77,59 @@ def test_split_keeps_groups_whole():
     train, held = data.split(items, 0.1, 3)
     side = [{annotate.group(x["id"]) for x in part} for part in (train, held)]
     assert len(side[1]) == 4 and not side[0] & side[1] and len(train) + len(held) == len(items)
+
+
+def test_the_words_of_a_dialogue_with_labels_by_the_rule():
+    r = row(DIALOGUE, {2, 7})
+    p = torch.tensor([0.0, 0.1, 0.9, 0.9, 0.2, 0.3, 0.0, 0.8, 0.9, 0.9, 0.5])       # Ann: Well, tea. Bob: Mm. Ann: And milk. Cid Lee: Fine.
+    assert evaluate.kept_words(r, p, 3, speakers=True).nonzero().flatten().tolist() == [0, 2, 7]
+    assert evaluate.kept_words(r, p, 6, speakers=True).nonzero().flatten().tolist() == [0, 2, 7, 8, 9, 10]
+    assert evaluate.kept_words(r, p, 3).nonzero().flatten().tolist() == [2, 3, 8]
+    prose = row("Just some prose.", {1})
+    assert evaluate.kept_words(prose, torch.tensor([0.1, 0.3, 0.2]), 2, speakers=True).tolist() == [0, 1, 1]
+
+
+TRANSCRIPT = """# Episode
+
+**Ann Lee:** Hello \\[00:14\\] there, see [this](https://example.org/a) *now*.
+
+And a second paragraph of hers.
+
+**Break:** \\[01:00\\]
+
+Not anybody's.
+
+**Bob:** Yes.
+"""
+
+
+def test_transcripts_become_lines_of_turns(tmp_path):
+    (tmp_path / "show" / "a").mkdir(parents=True)
+    (tmp_path / "show" / "a" / "1.md").write_text(TRANSCRIPT, encoding="utf-8")
+    assert corpus.talk(str(tmp_path / "show"), str(tmp_path), 10_000)[0] == "show"
+    lines = (tmp_path / "show.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == ["Ann Lee: Hello there, see this now.", "And a second paragraph of hers.", "Bob: Yes."]
+
+
+def test_passages_without_labels():
+    talk = [f"{name}: " + "word " * (3 + i % 40) for i in range(3000) for name in ("Ann", "Bob")]
+    rows = unlabelled.passages(talk, ["plain prose " * 40], 200)
+    assert len(rows) == 200 and all(r["spans"] == annotate.words(r["text"]) and len(r["spans"]) == len(r["labels"]) for r in rows)
+    sources = [r["id"].split("/")[0] for r in rows]
+    assert 10 < sources.count("prose") < 60 and max(len(r["labels"]) for r in rows) <= 190
+    assert rows == unlabelled.passages(talk, ["plain prose " * 40], 200)          # by the seed alone
+    kept = unlabelled.labelled(rows[:1], [torch.full((len(rows[0]["labels"]),), 0.25)])
+    assert set(kept[0]["labels"]) == {0.25}
+
+
+def test_pretraining_goes_on_from_an_earlier_encoder(tmp_path):
+    torch.manual_seed(0)
+    c = Config(60, 64, 1, 2, 64, 64)
+    begin = Compressor(c).state_dict()
+    rows = torch.randint(5, 60, (64, 16), dtype=torch.int32)
+    (tmp_path / "stop").touch()                       # before the first step
+    state = pretrain.run(c, rows, None, str(tmp_path), 1, tokens=64, begin=begin)
+    assert all(torch.equal(state[k], begin[k]) for k in begin)
 
 
 def test_distance_heads_look_where_they_should():

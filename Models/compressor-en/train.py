@@ -1,14 +1,17 @@
 """Trains the shipped English compressor from nothing but text and labelled passages.
 
-    python train.py --data pairs.jsonl --text text/*.txt --out DIR [--work DIR] [--device cuda]
+    python train.py --data pairs.jsonl --text text/*.txt --talk talk/*.txt --out DIR [--work DIR] [--device cuda] [--start DIR]
 
 1. annotate: word labels of the passages by alignment, filtered (annotate.py).
 2. vocabulary: lower-cased WordPiece over the plain text and the training passages.
 3. start: word vectors from co-occurrence, positions, heads at fixed distances (pretrain.vectors, start.py).
-4. pre-train: replaced-token detection for --pretrain-minutes (pretrain.py).
+4. pre-train: replaced-token detection for --pretrain-minutes (pretrain.py). With --start the encoder and the vocabulary of an
+   earlier result go on, and 2 and 3 are left out.
 5. fine-tune on the passages, dialogues varied anew every epoch (finetune.py, turns.py), twice from the pre-trained
-   encoder: --teacher-minutes on the labels, --finetune-minutes on labels softened by the first result; then
-   --polish-minutes at a low rate, from the first, on labels softened by both and dialogues varied less.
+   encoder: --teacher-minutes on the labels, --finetune-minutes on labels softened by the first result; then, from the
+   pre-trained encoder again, --student-minutes on labels softened by both and on --unlabelled passages of the talk and the
+   text with the labels that both give them (unlabelled.py); without talk --polish-minutes at a low rate, from the first, on
+   labels softened by both and dialogues varied less.
 6. calibrate: two numbers, on the held-out passages (calibrate.py).
 7. evaluate on held-out meetings and articles, as float32 and as the int8 kernels compute it (evaluate.py).
 8. export the int8 folder (export.py).

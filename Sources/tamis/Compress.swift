@@ -10,7 +10,7 @@ struct Compress: ParsableCommand {
       """)
 
   enum Scope: String, ExpressibleByArgument, CaseIterable { case chunk, context, prompt }
-  enum Protected: String, ExpressibleByArgument, CaseIterable { case code, urls, links, tables, json, all }
+  enum Protected: String, ExpressibleByArgument, CaseIterable { case code, urls, links, tables, json, speakers, all }
   enum Precision: String, ExpressibleByArgument, CaseIterable { case f32, bf16, i8, stored }
 
   @Argument(help: "Files to read; - or none: standard input.", completion: .file())
@@ -121,6 +121,7 @@ struct Compress: ParsableCommand {
       case .links: options.protect.insert(.links)
       case .tables: options.protect.insert(.tables)
       case .json: options.protect.insert(.json)
+      case .speakers: options.protect.insert(.speakers)
       case .all: options.protect = .all
       }
     }

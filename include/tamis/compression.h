@@ -16,7 +16,7 @@
  *     that would else grow together;
  *   - with everything kept (rate 1) the result is the text, byte for byte, invalid UTF-8 and NUL bytes included;
  *   - the words kept at a rate include those kept at any lower rate, save that a word longer than what is left of the budget is
- *     stepped over when it would leave more than one per cent of the budget unused;
+ *     stepped over when it would leave more than one per cent of the budget unused, and labels under TAMIS_PROTECT_SPEAKERS;
  *   - a forced token that stands for itself (not a piece of a longer run of letters and digits) forces the words it touches; forced
  *     and protected words are kept even beyond the budget. A forced line break asks for TAMIS_LINE_BREAKS_KEEP;
  *   - text that looks like a special token ("[SEP]", "<|endoftext|>") is text;
@@ -114,6 +114,9 @@ typedef int32_t tamis_word_probability;
 #define TAMIS_PROTECT_LINKS 4   /* Markdown links and images, text and address, are kept */
 #define TAMIS_PROTECT_TABLES 8  /* Markdown tables: head and rule are kept, other rows are kept or dropped whole */
 #define TAMIS_PROTECT_JSON 16   /* a text that is a JSON array or object loses whole members and elements, and stays JSON */
+#define TAMIS_PROTECT_SPEAKERS 32 /* a transcript, three quarters of whose lines are `Name: words` (at most 32 characters and 4 words
+                                   before the colon): a label is kept where words of its turn are and the last turn that kept any was
+                                   someone else's, and dropped elsewhere, whatever its probability */
 
 typedef int32_t tamis_line_breaks;
 #define TAMIS_LINE_BREAKS_FOLLOW 0 /* a cut leaves the white space before the next word */

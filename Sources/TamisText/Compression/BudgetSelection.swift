@@ -2,7 +2,8 @@
 ///
 /// Forced words come first and are kept even beyond the budget. The others follow by falling probability, ties by position
 /// (left first), while they fit. A word that does not fit ends the selection, unless more than one per cent of the budget would
-/// then stay unused: it is stepped over. NaN counts as minus infinity; words of weight 0 always fit.
+/// then stay unused: it is stepped over. NaN counts as minus infinity; words of weight 0 always fit. Speakers' labels are left out:
+/// SpeakerLabels decides on them afterwards.
 enum BudgetSelection {
   /// Sets `kept` of the words in the ranges.
   static func keep(_ words: inout [CompressionWord], _ ranges: [Range<Int>], budget: Int) {
@@ -15,7 +16,7 @@ enum BudgetSelection {
         if words[i].isForced {
           words[i].flags.insert(.kept)
           spent += Int(words[i].tokens)
-        } else {
+        } else if !words[i].flags.contains(.label) {
           order.append(rank(words[i].probability) << 32 | UInt64(i))
         }
       }
@@ -37,7 +38,7 @@ enum BudgetSelection {
   /// Keeps forced words and those above a fixed probability.
   static func keep(_ words: inout [CompressionWord], _ range: Range<Int>, above threshold: Double) {
     for i in range {
-      if words[i].isForced || Double(words[i].probability) > threshold {
+      if words[i].isForced || (Double(words[i].probability) > threshold && !words[i].flags.contains(.label)) {
         words[i].flags.insert(.kept)
       } else {
         words[i].flags.remove(.kept)

@@ -22,6 +22,10 @@ public struct CompressionWord: Sendable, Equatable {
     static let opensSentence = Flags(rawValue: 1 << 17)
     /// A chunk began here.
     static let opensChunk = Flags(rawValue: 1 << 18)
+    /// Part of a speaker's label: kept by the rule of SpeakerLabels, not by its probability.
+    static let label = Flags(rawValue: 1 << 19)
+    /// A word of a transcript that has a letter or a digit and is no label.
+    static let spoken = Flags(rawValue: 1 << 20)
     static let published: Flags = [.kept, .forced]
   }
 

@@ -37,7 +37,8 @@ public struct Protection: OptionSet, Sendable {
   public static let links = Protection(rawValue: 4)
   public static let tables = Protection(rawValue: 8)
   public static let json = Protection(rawValue: 16)
-  public static let all: Protection = [.code, .urls, .links, .tables, .json]
+  public static let speakers = Protection(rawValue: 32)
+  public static let all: Protection = [.code, .urls, .links, .tables, .json, .speakers]
 }
 
 /// The wishes of one call, as `tamis_compress_options` describes them.

@@ -18,6 +18,7 @@ struct NativeCompression {
   private var json: [JSONMembers?] = []
   /// Bytes of each text that stay as they are.
   private var protected: [[Range<Int>]] = []
+  private var speakers: [SpeakerLabels] = []
 
   /// Bytes of a text that are tokenised at a time.
   private static let windowBytes = 1 << 16
@@ -49,6 +50,9 @@ struct NativeCompression {
     try queue.finish(&words, report)
     finishProbabilities(scored: scores)
     for (i, text) in texts.enumerated() { force(text, i) }
+    if options.protect.contains(.speakers) {
+      for (i, text) in texts.enumerated() where json[i] == nil { speakers.append(SpeakerLabels(text, &words, ranges[i])) }
+    }
 
     var result = Compression()
     result.encoderTokens = queue.encoderTokens
@@ -202,6 +206,7 @@ struct NativeCompression {
     } else if let threshold = options.threshold {
       for i in open {
         BudgetSelection.keep(&words, ranges[i], above: threshold)
+        label()
         if options.dropConsecutive { dropRepeats(texts[i], ranges[i]) }
       }
       try write(texts, open, &result)
@@ -218,24 +223,34 @@ struct NativeCompression {
     let groups = BudgetGroups(options.scope, words, open.map { ranges[$0] })
     func keep(_ budget: Int) throws(TamisError) {
       groups.keep(&words, budget: budget)
+      label()
       if options.dropConsecutive { for i in open { dropRepeats(texts[i], ranges[i]) } }
       try write(texts, open, &result)
     }
-    let measures = counter != nil || open.contains { json[$0] != nil } || options.dropConsecutive
+    let labels = speakers.contains { !$0.isEmpty }
+    let measures = counter != nil || labels || open.contains { json[$0] != nil } || options.dropConsecutive
     var budget = target
     var best: (budget: Int, tokens: Int)?
     var last = -1
-    for _ in 0..<(measures ? 6 : 1) {
+    var (low, high) = (0, available + 1)
+    for _ in 0..<(labels ? 16 : measures ? 6 : 1) {
       try keep(budget)
       let tokens = open.reduce(0) { $0 + result.contexts[$1].compressedTokens }
       last = budget
       if isBetter(tokens, than: best?.tokens, target) { best = (budget, tokens) }
       if tokens <= target && target - tokens <= target / 200 { break }
-      let next = min(max(0, budget + target - tokens), available)
+      if tokens <= target { low = max(low, budget) } else { high = min(high, budget) }
+      var next = min(max(0, budget + target - tokens), available)
+      // a label more or less moves many tokens at once: corrections that jump past what is known are halved
+      if labels, next <= low || next >= high { next = (low + high) / 2 }
       if next == budget { break }
       budget = next
     }
     if let best, best.budget != last { try keep(best.budget) }
+  }
+
+  private mutating func label() {
+    for labels in speakers { labels.apply(&words) }
   }
 
   /// The most tokens that fit; without any that fit, the fewest.

@@ -118,6 +118,65 @@ def test_markdown_stays_markdown(compressor):
     assert rows[:2] == ["| a | b |", "|---|---|"] and all(row in table.splitlines() for row in rows)
 
 
+TALK = """Ann Lee: Good morning everyone, um, so the budget for the library is 40,000 dollars this year.
+Bob: Mm-hmm.
+Ann Lee: And we need to, you know, decide on the roof by Friday, because the contractor leaves for Norway.
+that was all of it,
+Ann Lee: Yeah.
+Cid: I think, like, the roof should wait until spring, since the rain makes it dangerous.
+Bob: Okay. See https://example.org/a: it is there."""
+
+
+def label_of(line):
+    match = re.match(r"[^\s:][^:]{0,31}:(?=\s|$)", line)
+    return match[0] if match and len(match[0].split(" ")) <= 4 else None
+
+
+def labels_by_the_rule(text, kept):
+    """Byte ranges of the labels that must stay, by a second reading of the rule. `kept`: ranges of the words that stay."""
+    turns, at = [], 0
+    for line in text.split("\n"):
+        label = label_of(line)
+        if label:
+            turns.append([label, at, at + len(label), at + len(line)])
+        elif turns:
+            turns[-1][3] = at + len(line)
+        at += len(line) + 1
+    last, out = None, []
+    for label, start, body, end in turns:
+        if any(body <= a < end and re.search(r"\w", text[a:b]) for a, b in kept):
+            if label != last:
+                out.append((start, body))
+            last = label
+    return turns, out
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+def test_speakers_have_labels_where_they_changed(compressor, rate):
+    for text in (TALK, (TALK + "\n") * 30):
+        done = compressor.compress(text, rate=rate, protect=["speakers"])
+        words = [(w["start"], w["end"], bool(w["flags"] & 1)) for w in done.contexts[0].words]
+        turns, expected = labels_by_the_rule(text, [(a, b) for a, b, kept in words if kept])
+        for label, start, body, end in turns:
+            of_label = [kept for a, b, kept in words if start <= a and b <= body]
+            assert of_label == [(start, body) in expected] * len(of_label), (rate, label, start)
+            if not any(kept and re.search(r"\w", text[a:b]) for a, b, kept in words if body <= a < end):
+                assert not any(kept for a, b, kept in words if body <= a < end)
+        assert done.compressed_tokens <= math.floor(rate * done.origin_tokens + 0.5)
+    assert done.compressed_tokens >= 0.98 * rate * done.origin_tokens
+
+
+def test_speakers_of_what_is_no_transcript(compressor):
+    prose = "A first line.\nNote: a second line.\nA third line without any label.\nAnd: the last one, which nobody says."
+    assert compressor.compress(prose, rate=0.5, protect="speakers").text == compressor.compress(prose, rate=0.5).text
+    whole = compressor.compress(TALK, rate=1.0, protect="speakers")
+    assert whole.text == TALK
+    forced = compressor.compress(TALK, rate=0.2, protect="speakers", force_tokens=["Bob"])
+    assert forced.text.count("Bob") == 2
+    above = compressor.compress(TALK, threshold=0.5, protect="speakers")
+    assert above.text.startswith("Ann Lee:") and above.text.count("Ann") == 1
+
+
 def test_slingua_keeps_what_is_above_one_half(compressor):
     guard = tamis.PromptCompressor(use_slingua=True)
     context = guard.compress(TEXT, rate=0.9).contexts[0]

@@ -30,7 +30,7 @@ _WORDS = {"mean": _ffi.TAMIS_WORD_MEAN, "first": _ffi.TAMIS_WORD_FIRST}
 _BREAKS = {"follow": _ffi.TAMIS_LINE_BREAKS_FOLLOW, "keep": _ffi.TAMIS_LINE_BREAKS_KEEP}
 _PROTECT = {
     "code": _ffi.TAMIS_PROTECT_CODE, "urls": _ffi.TAMIS_PROTECT_URLS, "links": _ffi.TAMIS_PROTECT_LINKS,
-    "tables": _ffi.TAMIS_PROTECT_TABLES, "json": _ffi.TAMIS_PROTECT_JSON,
+    "tables": _ffi.TAMIS_PROTECT_TABLES, "json": _ffi.TAMIS_PROTECT_JSON, "speakers": _ffi.TAMIS_PROTECT_SPEAKERS,
 }
 
 _WORD = np.dtype(
@@ -227,7 +227,9 @@ class PromptCompressor:
             Drop the texts with the lowest mean probability first: keep so many, such a share, or so many tokens; the listed
             ones stay.
         protect
-            Any of "code", "urls", "links", "tables", "json": what stays well-formed.
+            Any of "code", "urls", "links", "tables", "json": what stays well-formed. "speakers": in a transcript (three quarters of
+            the lines are ``Name: words``) a label is kept exactly where words of its turn are and the last turn that kept any was
+            someone else's.
         line_breaks
             "follow": a cut leaves the white space before the next word. "keep": it leaves its strongest line break.
         compat
