@@ -171,7 +171,8 @@ private final class LastPanel {
       if areNeighbours {
         table.pointee.add_scaled(slashes + (firstToken - key - i), row, lanes, 1)
       } else {
-        for lane in 0..<count { slashes[tokens[lane] - key - i] += row[lane] }
+        // A later key than a row's own lies far before the table when the rows are apart, however little it would add.
+        for lane in 0..<count where tokens[lane] >= key + i { slashes[tokens[lane] - key - i] += row[lane] }
       }
     }
   }
