@@ -107,7 +107,6 @@ final class BPE: TokenModel, @unchecked Sendable {
   }
 
   @inline(__always)
-  @_optimize(speed)
   private func spellPart(
     _ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer, _ scratch: ModelScratch
   ) {

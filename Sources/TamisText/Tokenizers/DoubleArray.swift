@@ -25,7 +25,6 @@ final class DoubleArray: @unchecked Sendable {
 
   /// The longest key at the start of the bytes.
   @inline(__always)
-  @_optimize(speed)
   func longestMatch(_ bytes: UnsafePointer<UInt8>, _ n: Int) -> (value: Int32, length: Int)? {
     var base = rootBase
     var found: (value: Int32, length: Int)?

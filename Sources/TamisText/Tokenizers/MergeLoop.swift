@@ -180,7 +180,6 @@ final class MergeScratch {
   }
 
   @inline(__always)
-  @_optimize(speed)
   private func siftDown(_ from: Int) {
     let heap = heap
     let n = heapCount

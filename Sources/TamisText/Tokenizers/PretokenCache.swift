@@ -63,7 +63,6 @@ final class PretokenCache {
 
   /// Appends the tokens of text[start, end) if they are known.
   @inline(__always)
-  @_optimize(speed)
   func emit(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int, readable: Int, into tokens: TokenBuffer) -> Bool {
     let n = end &- start
     if n > 15 { return n <= Self.longestKey && emitLarge(text, start, n, into: tokens) }

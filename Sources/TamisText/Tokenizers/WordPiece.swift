@@ -130,7 +130,6 @@ private final class PieceTable: @unchecked Sendable {
   func power(_ i: Int) -> UInt64 { powers[i] }
 
   @inline(__always)
-  @_optimize(speed)
   func find(_ hash: UInt64, _ bytes: UnsafePointer<UInt8>, _ n: Int) -> Int32 {
     var slot = Int(truncatingIfNeeded: hash &>> 20) & mask
     while ids[slot] >= 0 {

@@ -134,7 +134,6 @@ struct TextRewrite: ~Copyable {
 
   /// Adds a scalar with the original bytes of another place.
   @inline(__always)
-  @_optimize(speed)
   mutating func write(_ scalar: UInt32, aligned: (start: Int32, end: Int32)) {
     reserve(4)
     let first = count
@@ -150,7 +149,6 @@ struct TextRewrite: ~Copyable {
 
   /// Adds UTF-8 bytes with the original bytes of another place.
   @inline(__always)
-  @_optimize(speed)
   mutating func write(_ text: UnsafeBufferPointer<UInt8>, aligned: (start: Int32, end: Int32)) {
     reserve(text.count)
     let first = count

@@ -18,7 +18,6 @@ struct WordScanner: Sendable, Equatable {
   var takesTrailingSpace = false
 
   @inline(__always)
-  @_optimize(speed)
   func each(_ base: UnsafePointer<UInt8>, from: Int, to: Int, _ body: (Int, Int) -> Void) {
     let cursor = Cursor(base: base, end: to)
     var at = from
@@ -47,7 +46,6 @@ struct WordScanner: Sendable, Equatable {
   // MARK: one match
 
   @inline(__always)
-  @_optimize(speed)
   private func gpt2(_ text: Cursor, _ at: Int) -> Int {
     let lead = text.base[at]
     if lead == 0x27 {
@@ -70,7 +68,6 @@ struct WordScanner: Sendable, Equatable {
   }
 
   @inline(__always)
-  @_optimize(speed)
   private func cl100k(_ text: Cursor, _ at: Int) -> Int {
     let lead = text.base[at]
     if lead == 0x27 {
@@ -90,7 +87,6 @@ struct WordScanner: Sendable, Equatable {
 
   /// Upper: Lu Lt Lm Lo M; lower: Ll Lm Lo M. A word is U* L+ or else U+ L*, of what its optional first character leaves.
   @inline(__always)
-  @_optimize(speed)
   private func o200k(_ text: Cursor, _ at: Int) -> Int {
     let lead = text.base[at]
     let (kind, length) = text.kind(at)
@@ -220,7 +216,6 @@ struct Cursor {
 
   /// U*L+ (`needsLower`) or U+L* from `at`; `at` itself where there is none.
   @inline(__always)
-  @_optimize(speed)
   func casedWord(_ at: Int, needsLower: Bool) -> Int {
     let uppers = run(at) { $0.isUpper }
     let stop = run(uppers) { $0.isLower }

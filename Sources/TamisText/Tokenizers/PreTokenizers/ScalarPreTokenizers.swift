@@ -101,7 +101,6 @@ enum ClassSplit {
   }
 
   @inline(__always)
-  @_optimize(speed)
   static func split(_ text: AlignedText, _ slices: inout [TextSlice], _ classify: (UInt32) -> Class) {
     var new: [TextSlice] = []
     new.reserveCapacity(max(slices.count, text.bytes.count / 4))
